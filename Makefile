@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients monitoring events reference diagrams observability knative topics protos sam browser screenshots clean
+.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients monitoring scanners events reference diagrams observability knative topics protos sam browser screenshots clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -17,6 +17,7 @@ clients := .venv/clients/ready
 sam := .venv/sam/ready
 browser := .venv/browser/ready
 monitoring := .venv/monitoring/ready
+scanners := .venv/scanners/ready
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -50,6 +51,13 @@ monitoring: $(monitoring) ## bring a Prometheus and an Alertmanager for tests, i
 $(monitoring): infra/monitoring | $(ready)
 	@infra/monitoring
 
+scanners: $(scanners) ## make .venv/scanners: scanners that tests of the executor `scan` run
+
+$(scanners): infra/requirements/scanners.txt | $(ready)
+	@$(python) -m venv --clear .venv/scanners
+	@.venv/scanners/bin/python -m pip install -qq --require-hashes --no-deps -r infra/requirements/scanners.txt
+	@touch $@
+
 $(sam): infra/requirements/sam.txt | $(ready)
 	@$(python) -m venv --clear .venv/sam
 	@.venv/sam/bin/python -m pip install -qq --no-compile --require-hashes --no-deps -r infra/requirements/sam.txt
@@ -61,7 +69,7 @@ demo: $(ready) ## start everything, submit the sample decision and watch it comp
 test: $(ready) $(emulators) $(browser) ## run all tests but the slow ones
 	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist worksteal
 
-test-slow: $(ready) $(emulators) $(clients) $(browser) $(monitoring) ## run the slow tests
+test-slow: $(ready) $(emulators) $(clients) $(browser) $(monitoring) $(scanners) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600
 
 screenshots: $(ready) $(browser) ## make the pictures of the console in docs/images

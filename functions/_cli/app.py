@@ -84,7 +84,14 @@ class Commands(LazyGroup):
             f"{ROOM}.hot_command:hot",
             "List open tickets in the order in which they have to begin, so that flows are in time.",
         ),
+        CommandEntry(
+            FLOWS, "jobs", f"{ROOM}.jobs_command:jobs", "List jobs of executors, and those that nobody could end."
+        ),
         CommandEntry(FLOWS, "sla", f"{ROOM}.sla_commands:sla", "Act on flows that are at risk or late."),
+        CommandEntry(
+            FLOWS, "passport", f"{ROOM}.passport_commands:passport", "Save what was done in a flow as a signed file."
+        ),
+        CommandEntry(FLOWS, "verify", f"{ROOM}.passport_commands:verify", "Check a passport, also without a platform."),
         CommandEntry(FLOWS, "replay", f"{ROOM}.replay_command:replay", "Rebuild a flow from its history and compare."),
         CommandEntry(
             ORDERS, "inbox", f"{ROOM}.inbox_command:inbox", "List what waits for your decision, the most urgent first."

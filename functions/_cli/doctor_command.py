@@ -23,7 +23,7 @@ def doctor(
         str | None, typer.Argument(metavar="[CASE]", help=f"One of {', '.join(CASES)}; all of them if absent.")
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Of an executor, behind the word executor.")
+        str | None, typer.Argument(metavar="[NAME]", help="Of an executor or a family, behind the word executor.")
     ] = None,
     *,
     as_json: AsJson = False,
@@ -33,7 +33,8 @@ def doctor(
     """Look for what keeps flows from getting done, and say what helps.
 
     flowc doctor executor NAME looks, without a platform, whether a worker here could use an executor: its tools,
-    credentials and reach. The exit status is 1 when there is a problem.
+    credentials and reach. NAME may be several with commas between, a family such as execute or test, or all. The exit
+    status is 1 when there is a problem.
     """
     if case == EXECUTOR:
         from functions._cli.executor_check import check_executor

@@ -86,6 +86,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
         endpoint=endpoint,
         pull=pull,
         api_key=api_key or None,
+        metrics=getattr(does, "page", None),
     )
     _check(config)
     run(_work(config))
@@ -113,7 +114,8 @@ def _jobs(names: str) -> "Executor":
     from functions._worker.jobs import JobsExecutor
 
     sys.path.insert(0, str(Path.cwd()))  # where users keep executors of their own
-    return JobsExecutor(executors_named(names, ExecutorSettings.from_environment()))
+    settings = ExecutorSettings.from_environment()
+    return JobsExecutor(executors_named(names, settings), settings=settings)
 
 
 def _clearance(word: str) -> "SecurityLevel":
@@ -151,6 +153,8 @@ async def _work(config: "WorkerConfig") -> int:
     offered = ", ".join(config.capabilities) or "no capability"
     # On standard output, as `flowc up` does it: standard error is the log.
     where = f"asks {config.platform_url} for tickets" if config.pull else f"listens at {worker.endpoint}"
+    if worker.metrics_port is not None:
+        where += f" and shows http://{config.host}:{worker.metrics_port}/metrics"
     typer.echo(f"worker {config.worker_id} {where}, offers {offered}, {config.slots} at once")
     await told_to_stop()
     typer.echo(f"worker {config.worker_id} lets running tickets end, up to {config.grace_seconds:g} s")

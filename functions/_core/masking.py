@@ -28,6 +28,8 @@ class Mask:
         self._bytes = re.compile(b"|".join(map(re.escape, encoded))) if forms else None
         self.longest = max(map(len, encoded), default=0)
         """Bytes of the longest form of a value."""
+        self._encoded = tuple(encoded)
+        self._firsts = frozenset(form[0] for form in encoded)
 
     def text(self, text: str) -> str:
         """Return a text without the values."""
@@ -43,12 +45,54 @@ class Mask:
 
     def data(self, data: bytes, start: int = 0) -> bytes:
         """Return UTF-8 from `start` on without the values, also without one that lies across `start`."""
+        return self._masked(data, start, len(data))[0]
+
+    def settled(self, data: bytes, start: int = 0) -> tuple[bytes, int]:
+        """Return the same of a stream that goes on, and where in `data` that ends.
+
+        What may be the beginning of a value is left for later, when more of the stream is there.
+        """
+        return self._masked(data, start, self._certain(data))
+
+    def _certain(self, data: bytes) -> int:
+        """Return where the first value may begin that is not whole yet; the end where none does."""
+        for place in range(max(0, len(data) - self.longest + 1), len(data)):
+            if data[place] in self._firsts:
+                rest = data[place:]
+                if any(len(form) > len(rest) and form.startswith(rest) for form in self._encoded):
+                    return place
+        return len(data)
+
+    def _masked(self, data: bytes, start: int, certain: int) -> tuple[bytes, int]:
+        """Return what is before `certain`, and the rest of a value that lies across it."""
         parts, position = [], start
         for match in self._bytes.finditer(data) if self._bytes else ():
+            if match.start() >= certain:
+                break
             if match.end() > start:
                 parts += [data[position : max(position, match.start())], MASK.encode()]
                 position = match.end()
-        return b"".join([*parts, data[position:]])
+        end = max(position, certain)
+        return b"".join([*parts, data[position:end]]), end
+
+
+class MaskedStream:
+    """Masks a stream, however it is cut into pieces."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+        self._rest = b""
+
+    def add(self, data: bytes) -> bytes:
+        """Take in what comes next, and return what is certain now."""
+        told, size = self._mask.settled(self._rest + data)
+        self._rest = (self._rest + data)[size:]
+        return told
+
+    def end(self) -> bytes:
+        """Return the rest; nothing comes any more."""
+        told, self._rest = self._mask.data(self._rest), b""
+        return told
 
 
 def _forms(value: str) -> Iterator[str]:

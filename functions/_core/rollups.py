@@ -13,6 +13,7 @@ from math import ceil, log
 from functions._core.planning.slack import missed
 from functions._core.records.models import Flow
 from functions._core.records.record import Record
+from functions._core.records.simulated import was_simulated
 from functions._core.records.values import Outcome, Timestamp, milliseconds
 
 GROWTH = 1.2
@@ -88,7 +89,7 @@ def with_flows(bucket: FlowBucket, flows: Iterable[Flow], window: RollupWindow) 
     for flow in flows:
         is_late = missed(flow)
         late += is_late
-        met += flow.outcome is Outcome.COMPLETED and not is_late
+        met += flow.outcome is Outcome.COMPLETED and not is_late and not was_simulated(flow)
         counts["outcomes"][str(flow.outcome or flow.status)] += 1
         counts["durations"][str(cell_of(milliseconds((flow.ended_at or flow.received_at) - flow.received_at)))] += 1
         if flow.received_at >= oldest:

@@ -67,7 +67,11 @@ class SigningKey:
         """Return the token of a payload."""
         header = {"alg": self.public.algorithm, "kid": self.public.kid, "typ": "JWT"}
         signed = encoded(json.dumps(header, separators=(",", ":")).encode()) + b"." + encoded(payload)
-        return signed + b"." + encoded(self._sign(signed))
+        return signed + b"." + encoded(self.signature(signed))
+
+    def signature(self, data: bytes) -> bytes:
+        """Return the signature of bytes; that of P-256 is two numbers of 32 bytes, as JWS has them."""
+        return self._sign(data)
 
 
 def encoded(data: bytes) -> bytes:

@@ -7,11 +7,9 @@ others are still believed; so are tokens by the secret, which workers may hold f
 
 import hmac
 import json
-import os
 import secrets
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from math import ceil
 from pathlib import Path
@@ -21,6 +19,7 @@ from functions._core.errors import Rejected
 from functions._core.events.signatures import secret_of, subscription_secret_of
 from functions._core.ports import Clock
 from functions._engine.jose import Malformed, PublicKey, SigningKey, encoded, taken_apart, verified
+from functions._engine.key_file import load_or_create
 
 KEY_BYTES = 32
 """The shortest key allowed: RFC 7518 §3.2 wants as many bits as the hash has."""
@@ -145,29 +144,11 @@ HEADER = encoded(b'{"alg":"HS256","typ":"JWT"}')
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """Return the key in the file `path`, which is made, readable by its owner only, when it is not there.
+    """Return the key in the file `path`, which is made when it is not there.
 
-    Of several processes that make it at the same time one wins and all get its key. Raises `ValueError` for
-    a file that holds no whole key, `OSError` when it cannot be read or made.
+    Raises `ValueError` for a file that holds no whole key, `OSError` when it cannot be read or made.
     """
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _create(path, secrets.token_bytes(KEY_BYTES))
-    key = path.read_bytes()
+    key = load_or_create(path, lambda: secrets.token_bytes(KEY_BYTES))
     if len(key) < KEY_BYTES:
         raise ValueError(f"{path} holds no token key of {KEY_BYTES} bytes; remove it to get a new one")
     return key
-
-
-def _create(path: Path, key: bytes) -> None:
-    """Let `path` appear with its whole content, unless it has appeared in the meantime."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from functions._core.executors.execute import Auth, CallOutputs, CallParameters
 from functions._core.executors.table import WORK
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
+from functions._executors.meter import counted
 from functions._executors.port import CallFailed, JobContext, JobExecutor, JobFailed, JobState, JobSucceeded, ToolCheck
 from functions._executors.settings import ExecutorSettings
 
@@ -56,9 +57,10 @@ class ServiceCaller:
         """Return the answer, whatever its status; raise `CallFailed`."""
         seconds = max(0.1, min(call.seconds, context.seconds_left))
         try:
-            return await self._client.request(
+            asking = self._client.request(
                 call.method, call.url, headers=call.headers, body=call.body, timeout=seconds, limit=ANSWER_BYTES
             )
+            return await counted(asking)
         except NotReached as error:
             raise CallFailed(str(error)) from error
         except Unavailable as error:
@@ -67,7 +69,7 @@ class ServiceCaller:
             text = f"nobody knows whether the call was carried out, and it must not be repeated: {error}"
             raise CallFailed(text, transient=False, kind="unknown_outcome") from error
         except Rejected as refusal:
-            raise CallFailed(_refused(refusal), transient=False, kind=refusal.code) from refusal
+            raise CallFailed(refusal_text(refusal), transient=False, kind=refusal.code) from refusal
 
     async def good_answer(
         self, call: ServiceCall, context: JobContext[Any], expected: tuple[int, ...] | None = None
@@ -95,6 +97,7 @@ class CallExecutor(JobExecutor[CP]):
     """Base of executors whose jobs are calls of services, within the networks that the worker's owner allows."""
 
     family: ClassVar[str] = "execute"
+    detached: ClassVar[bool] = True
     task_types: ClassVar[frozenset[TaskType]] = WORK
     Outputs = CallOutputs
 
@@ -181,6 +184,6 @@ def outputs_in(answer: OutboundAnswer, given: CallParameters) -> JobState:
     return JobSucceeded(CallOutputs(status=answer.status, value=value, text=text, outputs=named))
 
 
-def _refused(refusal: Rejected) -> str:
+def refusal_text(refusal: Rejected) -> str:
     """Return why a call was not made, with the name of the setting that a worker has."""
     return str(refusal).replace("FLOWC_WORKER_NETWORKS", "WORKER_NETWORKS")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from functions._executors.meter import heard
 from functions._executors.port import CallFailed
 
 VERSION = "/v1.41"
@@ -40,6 +41,7 @@ class ContainerApi:
             raise ValueError("DOCKER_HOST is not unix:// and a path: an engine is reached by its socket alone")
         transport = httpx.AsyncHTTPTransport(uds=path)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=CALL_SECONDS)
+        self._client.event_hooks = {"response": [heard]}
 
     async def call(
         self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None

@@ -8,7 +8,7 @@ Faults of calls (an API that is away, a rate limit) are `CallFailed`: the worker
 that has ended badly is no fault of a call: `poll` returns `JobFailed`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from functions._core.executors.parameters import ExecutorParameters
 from functions._core.records.values import JsonObject, Model, TaskType
+from functions._executors.file_store import StoredFile
 
 P = TypeVar("P", bound=ExecutorParameters)
 """The parameters of one executor."""
@@ -105,6 +106,11 @@ class JobContext(Generic[P]):
     write: Callable[[bytes], None] = field(default=lambda _: None)
     """Adds to the log of the ticket, as it comes."""
     tell: Callable[[float | None, str], None] = field(default=lambda _percent, _message: None)
+    keep: Callable[[str], StoredFile] | None = None
+    """Begins a file, by its path, that outlives the job in the worker's store; it blocks, and raises `StoreFailed`.
+    None where the worker's owner names no store."""
+    fetch: Callable[[str], Iterator[bytes]] | None = None
+    """Yields the content of a file of that store; it blocks, and raises `StoreFailed`."""
 
     @property
     def seconds_left(self) -> float:
@@ -142,6 +148,10 @@ class JobExecutor(Protocol[P]):
     """The kind of work in lower case, such as execute, test or validate; a worker offers it as a capability."""
     task_types: ClassVar[frozenset[TaskType]]
     """The types of the tasks that it does."""
+    detached: ClassVar[bool] = False
+    """Whether its jobs go on without the process that has begun them, and a handle is all that it takes to look at one
+    from another: then the platform itself can do them (`FLOWC_EXECUTORS`). A job that ends while it is begun may be
+    looked at by that process alone, if beginning it again with its key does no harm."""
     Parameters: type[P]
     """The model of the parameters; C1 checks plans against that of an executor in the table."""
     Outputs: type[Model]

@@ -10,14 +10,16 @@ import shutil
 import signal
 import socket
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from functions._core.executors.execute import Limits, ProgramOutputs, ProgramParameters
-from functions._core.masking import LEAST, Mask
-from functions._executors.artifacts import ArtifactsRefused, artifacts_in
+from functions._core.masking import LEAST, Mask, MaskedStream
+from functions._core.records.values import Model
+from functions._executors.artifacts import ArtifactsRefused, artifacts_in, put_files
+from functions._executors.file_store import StoredFile, StoreFailed
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -71,16 +73,24 @@ class ProgramEnd:
     value: bytes | None
     flooded: bool
     folder: Path
+    keep: Callable[[str], StoredFile] | None = None
+    """See `JobContext.keep`."""
 
 
 class Program(ProcessGroup):
     """A program that runs."""
 
+    value_bytes: ClassVar[int] = VALUE_BYTES
+    """Bytes of standard output that are kept from its beginning."""
+
     def __init__(self, context: JobContext[Any], folder: Path) -> None:
         super().__init__()
         mask = Mask(context.secrets)
         self.folder = folder
+        self._keep = context.keep
         self._write = context.write
+        # Each by itself: in the log, where they are mixed, one could stand between the halves of a secret in the other.
+        self._masked = {1: MaskedStream(mask), 2: MaskedStream(mask)}
         self._tails = {1: Tail(mask), 2: Tail(mask)}
         self._lines = {1: ProgressLines(context.progress), 2: ProgressLines(context.progress)}
         self._value = bytearray()
@@ -88,7 +98,7 @@ class Program(ProcessGroup):
     @classmethod
     async def start(
         cls, argv: Sequence[str], stdin: bytes, env: Mapping[str, str], folder: Path, context: JobContext[Any]
-    ) -> "Program":
+    ) -> Self:
         """Start `argv`, which has its own session; raise `OSError`."""
         _, program = await asyncio.get_running_loop().subprocess_exec(
             lambda: cls(context, folder), *argv, start_new_session=True, env=dict(env), cwd=str(folder)
@@ -99,13 +109,16 @@ class Program(ProcessGroup):
     async def finish(self) -> ProgramEnd:
         """End what is left of it, first politely, and return how it ended."""
         code = await self.end()
+        for stream in self._masked.values():
+            self._write(stream.end())
         return ProgramEnd(
             exit_code=-signal.SIGKILL if code is None else code,
             stdout=self._tails[1].text,
             stderr=self._tails[2].text,
-            value=None if self._tails[1].total > VALUE_BYTES else bytes(self._value),
+            value=None if self._tails[1].total > self.value_bytes else bytes(self._value),
             flooded=self._written > FLOOD_BYTES,
             folder=self.folder,
+            keep=self._keep,
         )
 
     @property
@@ -117,22 +130,28 @@ class Program(ProcessGroup):
             return
         self._tails[fd].add(data)
         self._lines[fd].add(data)
-        self._write(data)
-        if fd == 1 and len(self._value) <= VALUE_BYTES:
-            self._value += data[: VALUE_BYTES + 1 - len(self._value)]
+        self._write(self._masked[fd].add(data))
+        if fd == 1 and len(self._value) <= self.value_bytes:
+            self._value += data[: self.value_bytes + 1 - len(self._value)]
         if self._written > FLOOD_BYTES:
             done(self.settled)
+
+
+P = TypeVar("P", bound=Program)
 
 
 class ProgramExecutor(JobExecutor[PP]):
     """Base of executors whose jobs are programs."""
 
-    Outputs = ProgramOutputs
+    Outputs: type[Model] = ProgramOutputs
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self.settings = settings
         self.sandbox = Sandbox(settings)
         self._running: dict[str, Program] = {}
+
+    def prepare(self, context: JobContext[PP], folder: Path) -> None:
+        """Put into the folder what the program needs; runs beside the event loop. Raises `CallFailed`, `OSError`."""
 
     @abstractmethod
     def spec(self, context: JobContext[PP], folder: Path) -> ProgramSpec:
@@ -150,9 +169,11 @@ class ProgramExecutor(JobExecutor[PP]):
         except OSError as error:
             raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
         try:
+            await self._given(context, folder)
+            await asyncio.to_thread(self.prepare, context, folder)
             spec = self.spec(context, folder)
             self._admit(spec, context)
-            program = await self._started(spec, context, folder)
+            program = await started_program(Program, self.sandbox, spec, context, folder)
         except BaseException:
             await asyncio.to_thread(remove_folder, folder)
             raise
@@ -175,7 +196,7 @@ class ProgramExecutor(JobExecutor[PP]):
         else:
             state = await asyncio.to_thread(self.judged, context, end)
         kept = isinstance(state, JobSucceeded) and bool(getattr(state.outputs, "artifacts", ()))
-        if not kept:
+        if not kept or end.keep is not None:
             await asyncio.to_thread(remove_folder, program.folder)
         return state
 
@@ -216,25 +237,43 @@ class ProgramExecutor(JobExecutor[PP]):
             text = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
             raise CallFailed(text, transient=False, kind="secret_in_arguments")
 
-    async def _started(self, spec: ProgramSpec, context: JobContext[PP], folder: Path) -> Program:
-        (folder / spec.within).mkdir(parents=True, exist_ok=True)
-        confined = self.sandbox.confine(spec.argv, folder, spec.within, spec.limits, network=spec.network)
-        env = {**_environment(context, confined.folder), **spec.env}
-        cwd = folder if self.sandbox.on else folder / spec.within
+    async def _given(self, context: JobContext[PP], folder: Path) -> None:
+        """Put the files into the folder that the plan names."""
         try:
-            program = await Program.start(confined.argv, spec.stdin, env, cwd, context)
+            await asyncio.to_thread(put_files, context.parameters.files, folder, context.fetch)
+        except ArtifactsRefused as refusal:
+            raise CallFailed(str(refusal), transient=False, kind="files_refused") from refusal
+        except StoreFailed as error:
+            raise CallFailed(f"the files cannot be fetched: {error}", kind="no_files") from error
         except OSError as error:
-            raise CallFailed(f"the program cannot be started: {error.strerror}", kind="not_started") from error
-        program.folder = folder
-        return program
+            text = f"the files cannot be put into the folder: {error.strerror}"
+            raise CallFailed(text, transient=False, kind="no_files") from error
+
+
+async def started_program(
+    kind: type[P], sandbox: Sandbox, spec: ProgramSpec, context: JobContext[Any], folder: Path
+) -> P:
+    """Start a program in the sandbox, with `folder` as its own; raise `CallFailed`."""
+    (folder / spec.within).mkdir(parents=True, exist_ok=True)
+    confined = sandbox.confine(spec.argv, folder, spec.within, spec.limits, network=spec.network)
+    env = {**_environment(context, confined.folder), **spec.env}
+    cwd = folder if sandbox.on else folder / spec.within
+    try:
+        program = await kind.start(confined.argv, spec.stdin, env, cwd, context)
+    except OSError as error:
+        raise CallFailed(f"the program cannot be started: {error.strerror}", kind="not_started") from error
+    program.folder = folder
+    return program
 
 
 def outputs_of(end: ProgramEnd, patterns: Sequence[str], value: object = None) -> JobState:
     """Return the outputs of a program that has succeeded, or the failure to have made what was asked for."""
     try:
-        artifacts = artifacts_in(end.folder, patterns) if patterns else ()
+        artifacts = artifacts_in(end.folder, patterns, end.keep) if patterns else ()
     except (ArtifactsRefused, OSError) as error:
         return JobFailed("artifacts", str(error))
+    except StoreFailed as error:
+        return JobFailed("artifacts_not_kept", str(error))
     return JobSucceeded(
         ProgramOutputs(exit_code=end.exit_code, stdout=end.stdout, stderr=end.stderr, value=value, artifacts=artifacts)
     )

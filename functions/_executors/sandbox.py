@@ -37,6 +37,9 @@ TMP = "/tmp"  # noqa: S108 - that of the sandbox
 TMP_BYTES = 256 * 1024 * 1024
 """Bytes that a program may keep in its /tmp, which is memory."""
 
+SHARED, SHARED_BYTES = "/dev/shm", 64 * 1024 * 1024  # noqa: S108 - that of the sandbox
+"""Memory that processes of a program share, by locks of Python too; its size in bytes."""
+
 FIRST_USER, USERS = 1_900_000_000, 100_000_000
 """Users that jobs of a worker of root become: numbers beyond those of people, services and containers."""
 
@@ -98,7 +101,9 @@ class Sandbox:
         for path in map(Path, SYSTEM):
             linked = ("--symlink", str(path.readlink())) if path.is_symlink() else ("--ro-bind-try", str(path))
             shown += (*linked, str(path))
-        shown += ["--proc", "/proc", "--dev", "/dev", "--size", str(TMP_BYTES), "--perms", "1777", "--tmpfs", TMP]
+        shown += ["--proc", "/proc", "--dev", "/dev"]
+        for place, size in ((TMP, TMP_BYTES), (SHARED, SHARED_BYTES)):
+            shown += ["--size", str(size), "--perms", "1777", "--tmpfs", place]
         own = {sys.prefix, sys.base_prefix, *(str(path.resolve()) for path in self._settings.readable)}
         own |= {NAMES} if network and Path(NAMES).exists() else set()
         for place in sorted(own - {"/usr", "/"}):  # after /tmp, as they may be below it

@@ -25,6 +25,7 @@ from functions._adapters.http.reply import Bounds, NotReached, Reply
 from functions._core.errors import Rejected, Unavailable
 from functions._core.records.json_text import parse_json
 from functions._executors.calls import PASSING, UNREAD
+from functions._executors.meter import counted
 from functions._executors.port import CallFailed, ToolCheck
 from functions._executors.settings import PREFIX, ExecutorSettings
 
@@ -119,7 +120,7 @@ class ServiceApi:
         url = self.connection.url + path + (f"?{urlencode(query)}" if query else "")
         bounds = Bounds(max(0.1, seconds), max(0.1, seconds), ANSWER_BYTES)
         try:
-            return await self._client.request(method, url, sent, data, bounds)
+            return await counted(self._client.request(method, url, sent, data, bounds))
         except NotReached as error:
             raise CallFailed(str(error)) from error
         except Unavailable as error:

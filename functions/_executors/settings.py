@@ -3,29 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from functions._adapters.http.addresses import Network, Networks
 
 PREFIX = "WORKER_"
-
-LISTS = frozenset(
-    {
-        "applications",
-        "charts",
-        "commands",
-        "images",
-        "kinds",
-        "namespaces",
-        "networks",
-        "projects",
-        "readable",
-        "service_accounts",
-    }
-)
-"""Settings that are lists, with commas between."""
 
 
 class ExecutorSettings(BaseModel):
@@ -75,6 +59,17 @@ class ExecutorSettings(BaseModel):
         frozenset[Network]({"public"}),
         description="Where `http` and `function` may call: loopback, private, public, with commas between",
     )
+    repositories: tuple[str, ...] = Field(
+        (),
+        description="Repositories, projects and jobs that executors may use, with commas between, as patterns such as "
+        "`acme/*`: `*` stands for anything without `/`, `**` for anything. Without any, none",
+    )
+    poll_seconds: float = Field(
+        10.0,
+        ge=0.05,
+        le=60,
+        description="Seconds between the first two looks at a run of a CI server; the pause grows to three times that",
+    )
     namespaces: tuple[str, ...] = Field(
         (),
         description="Namespaces of the Kubernetes cluster in which `k8s_job`, `kubernetes` and `flux` do anything, "
@@ -97,6 +92,31 @@ class ExecutorSettings(BaseModel):
     service_accounts: tuple[str, ...] = Field(
         (), description="Service accounts that pods of `k8s_job` and `kubernetes` may have, with commas between"
     )
+    logs: str = Field(
+        "",
+        description="Where whole logs and artifacts of jobs are kept: a folder, or `s3://bucket/prefix`, which needs "
+        "boto3. Without it the end of a log is on its ticket, and artifacts stay in the folder of their job",
+    )
+    log_mb: int = Field(64, ge=1, le=10_240, description="Mebibytes of the log of one job that are kept there")
+    allow_simulation: bool = Field(
+        default=False,
+        description="Whether an executor whose tool or service is missing when the worker begins pretends to do its "
+        "tickets: the output says `simulated`, and no SLO counts it. Not for production",
+    )
+    metrics_token: str = Field(
+        "",
+        repr=False,
+        description="Bearer token that `GET /metrics` of the worker asks for; without it clients on this machine alone "
+        "may read them",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of `GET /metrics` of a worker that asks for its tickets; none without it",
+    )
+    otlp_endpoint: str = Field("", description="Base URL of a collector of OpenTelemetry, for a span of each job")
+    trace_file: Path | None = Field(None, description="File to which each span is written as a line of JSON")
     environment: Mapping[str, str] = Field(default={}, repr=False, exclude=True)
     """All variables of the worker, for executors that have settings of their own."""
 
@@ -108,9 +128,14 @@ class ExecutorSettings(BaseModel):
         for name in cls.model_fields.keys() - {"environment"}:
             text = given.get(f"{PREFIX}{name.upper()}", "").strip()
             if text:
-                values[name] = tuple(filter(None, map(str.strip, text.split(",")))) if name in LISTS else text
+                values[name] = tuple(filter(None, map(str.strip, text.split(",")))) if _is_list(name) else text
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             faults = (f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
             raise ValueError("; ".join(faults)) from None
+
+
+def _is_list(name: str) -> bool:
+    """Whether a setting has commas between its values."""
+    return get_origin(ExecutorSettings.model_fields[name].annotation) in {tuple, frozenset}

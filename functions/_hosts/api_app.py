@@ -13,7 +13,15 @@ from functions._engine.platform import Platform
 from functions._engine.rate_limiter import RateLimiter
 from functions._engine.settings import Settings
 from functions._engine.version import __version__
-from functions._hosts.wiring_api import REPORTS, AlertServices, ApiServices, Calls, WebhookServices, create_app
+from functions._hosts.wiring_api import (
+    REPORTS,
+    AlertServices,
+    ApiServices,
+    Calls,
+    PassportSigner,
+    WebhookServices,
+    create_app,
+)
 from functions._observability.http_metrics import AsgiApp, Scope
 from functions._observability.logs import log
 from functions._observability.query_metrics import QueryMetrics
@@ -85,7 +93,14 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         arm=platform.schedules.arm,
         alerting=_alerting(platform, settings),
         freezes_moved=lambda: platform.budgets.freezes_moved,
+        passport_key=lambda: _passport_key(settings),
     )
+
+
+def _passport_key(settings: Settings) -> PassportSigner | None:
+    from functions._engine.passport_key import passport_key  # cold start: few ask for a passport
+
+    return passport_key(settings)
 
 
 def _alerting(platform: Platform, settings: Settings) -> AlertServices:

@@ -4,6 +4,16 @@ from functions.api.access import REPORTS
 from functions.api.app import create_app
 from functions.api.ingress import take
 from functions.api.reports import take_report
-from functions.api.services import AlertServices, ApiServices, Calls, WebhookServices
+from functions.api.services import AlertServices, ApiServices, Calls, PassportSigner, WebhookServices
 
-__all__ = ["REPORTS", "AlertServices", "ApiServices", "Calls", "WebhookServices", "create_app", "take", "take_report"]
+__all__ = [
+    "REPORTS",
+    "AlertServices",
+    "ApiServices",
+    "Calls",
+    "PassportSigner",
+    "WebhookServices",
+    "create_app",
+    "take",
+    "take_report",
+]

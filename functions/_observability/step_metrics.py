@@ -11,6 +11,7 @@ from functions._core.placement.limits import CONCURRENCY_LIMIT, OVER_LIMIT
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.simulated import was_simulated
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 from functions._core.slo.admission import BUDGET_SPENT
 from functions._observability.catalogue import USER_FAILURES
@@ -185,7 +186,7 @@ def _flow_ended(flow: Flow) -> Iterator[Count]:
     yield "count", "orchestration_workflows_completed_total", 1, (status,)
     yield "time", "neural_hive_flow_c_duration_seconds", (ended - flow.received_at).total_seconds(), (status,)
     if flow.outcome is Outcome.COMPLETED:
-        yield "count", "neural_hive_flow_c_success_total", 1, ()
+        yield "count", "neural_hive_flow_c_success_total", int(not was_simulated(flow)), ()
     else:
         yield "count", "neural_hive_flow_c_failures_total", 1, (failure_reason(flow),)
     for phase in flow.phases:

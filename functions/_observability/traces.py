@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import (
     NonRecordingSpan,
+    Span,
     SpanContext,
     SpanKind,
     Status,
@@ -93,10 +94,7 @@ class Tracing:
         ) as span:
             if isinstance(data.get("decision_id"), str):
                 span.set_attribute("flowc.flow_id", flow_id_of(data["decision_id"]))
-            context = span.get_span_context()
-            sampled = "01" if context.trace_flags.sampled else UNSAMPLED
-            traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{sampled}"
-            yield replace(event, extensions={**event.extensions, "traceparent": traceparent})
+            yield replace(event, extensions={**event.extensions, "traceparent": _traceparent(span)})
 
     def handled(self, handling: Handling) -> None:
         """Record an event that was handled; never raises."""
@@ -104,6 +102,21 @@ class Tracing:
             self._handled(handling)
         except Exception as error:  # noqa: BLE001 a trace must not stop what it traces
             log.error("tracing.not_recorded", error=repr(error))
+
+    @contextmanager
+    def job(self, name: str, parent: str, attributes: Attributes) -> Iterator["JobSpan | None"]:
+        """Give the span of a job, which ends with the context; None for a ticket without a trace."""
+        if not TRACEPARENT.fullmatch(parent):
+            yield None
+            return
+        span = self._tracer.start_span(name, _context(parent), SpanKind.CLIENT, attributes)
+        try:
+            yield JobSpan(span)
+        except BaseException as error:
+            span.set_status(Status(StatusCode.ERROR, getattr(error, "kind", type(error).__name__)))
+            raise
+        finally:
+            span.end()
 
     def recorded(self, flow_id: str) -> bool:
         """Tell whether the spans of a flow are kept, as far as is known: its tickets do not say so."""
@@ -165,6 +178,31 @@ class Tracing:
             attributes,
             str(handling.error) if handling.error is not None else None,
         )
+
+
+class JobSpan:
+    """The span of a job while that goes on."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    @property
+    def traceparent(self) -> str:
+        """What the job is given, so that its own spans are below this one."""
+        return _traceparent(self._span)
+
+    def found(self, job_id: str, url: str, *, adopted: bool) -> None:
+        """Note which job it is, and where a person sees it."""
+        self._span.set_attribute("flowc.job_id", job_id)
+        self._span.set_attribute("flowc.job_adopted", adopted)
+        if url:
+            self._span.set_attribute("flowc.job_url", url)
+
+
+def _traceparent(span: Span) -> str:
+    context = span.get_span_context()
+    sampled = "01" if context.trace_flags.sampled else UNSAMPLED
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{sampled}"
 
 
 def _of_flow(flow: Flow) -> Attributes:

@@ -1,7 +1,8 @@
 """Tickets as jobs of executors: chosen by the parameters, started once, followed to their end, cancelled if need be."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
@@ -11,6 +12,8 @@ from functions._core.decision.secret_references import values_at
 from functions._core.errors import Rejected
 from functions._core.executors.parameters import checked_parameters
 from functions._core.records.values import JsonObject, TaskType
+from functions._executors.file_store import store_at
+from functions._executors.meter import JobMeter
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -21,8 +24,13 @@ from functions._executors.port import (
     capabilities_of,
     json_of,
 )
+from functions._executors.settings import ExecutorSettings
 from functions._observability.logs import log
 from functions._worker.context import CONTEXT, TaskContext
+from functions._worker.job_files import JobFiles
+from functions._worker.job_watch import JobsWatch, JobWatch
+from functions._worker.metrics_door import WorkerPage
+from functions._worker.simulation import SimulatedExecutors, pretended
 from functions._worker.tasks import Assignment, TaskFailed
 
 PAUSES = (1.0, 2.0, 4.0)
@@ -34,8 +42,14 @@ LONGEST_PAUSE = 60.0
 SHORTEST_PAUSE = 0.05
 """Seconds between the beginnings of two looks at a job at least."""
 
+WORDS_AT_ONCE, WORDS_SECONDS = 100, 1.0
+"""Words about the progress of a job that are logged as they come; after that one a second."""
+
 CANCEL_SECONDS = 8.0
 """How long it may take to cancel a job, or to learn that one was started meanwhile; a worker that stops waits 10 s."""
+
+WEB = re.compile(r"https?://\S{1,2000}$")
+"""An address that the platform takes as that of a job."""
 
 T = TypeVar("T")
 
@@ -46,6 +60,7 @@ class _Job(NamedTuple):
     executor: JobExecutor[Any]
     context: JobContext[Any]
     handle: JobHandle
+    meter: JobMeter
 
 
 class JobsExecutor:
@@ -53,28 +68,81 @@ class JobsExecutor:
 
     abandoned = 0
 
-    def __init__(self, executors: Sequence[JobExecutor[Any]], pauses: Sequence[float] = PAUSES) -> None:
+    def __init__(
+        self,
+        executors: Sequence[JobExecutor[Any]],
+        pauses: Sequence[float] = PAUSES,
+        settings: ExecutorSettings | None = None,
+    ) -> None:
         """Take executors with different names; the first one for a type of task does those that name none."""
         self._executors = {executor.name: executor for executor in executors}
         self._pauses = pauses
+        self._settings = settings or ExecutorSettings()
+        self._store = store_at(self._settings.logs)
+        self._simulation = SimulatedExecutors(self._settings)
+        self.watch = JobsWatch(executors, self._settings)
 
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What a worker offers that has these executors."""
         return tuple(sorted({one for executor in self._executors.values() for one in capabilities_of(executor)}))
 
+    @property
+    def page(self) -> WorkerPage:
+        """What `GET /metrics` of the worker tells."""
+        return WorkerPage(self.watch.metrics.text, self._settings.metrics_token, self._settings.metrics_port)
+
     async def aclose(self) -> None:
         """Close the executors."""
         for executor in self._executors.values():
             await executor.aclose()
+        await self.watch.aclose()
 
     async def run(self, assignment: Assignment) -> object:
         """Do the job of a ticket and return its outputs; a job that nobody waits for any more is cancelled."""
         executor = self._chosen(assignment)
-        context = _context(executor, assignment)
-        job = _Job(executor, context, await self._started(executor, context))
+        with self.watch.job(executor, assignment) as watch:
+            context = replace(_context(executor, assignment), traceparent=watch.traceparent)
+            if missing := await self._simulation.missing(executor):
+                watch.meter.count("simulated_total")
+                return pretended(executor, context, missing)
+            try:
+                output = await self._kept(executor, context, watch)
+            except asyncio.CancelledError:
+                watch.timed_out = not context.seconds_left
+                raise
+            watch.succeeded(output)
+            return output
+
+    async def _kept(self, executor: JobExecutor[Any], context: JobContext[Any], watch: JobWatch) -> Mapping[str, Any]:
+        """Do the job, and keep its log and artifacts where there is a store."""
+        task = CONTEXT.get()
+        if self._store is None:
+            try:
+                return await self._done(executor, context, watch)
+            finally:
+                watch.logged(task.written.total if task is not None else 0, "")
+        files = JobFiles(context, self._store, self._settings.log_mb)
+        wanted = False
+        try:
+            output = await self._done(executor, files.context, watch)
+            wanted = True
+        except TaskFailed:
+            wanted = True
+            raise
+        finally:
+            uri = await files.end(wanted=wanted)
+            watch.logged(files.log.bytes, files.log.result)
+        return {"logs_uri": uri, **output} if uri else output
+
+    async def _done(self, executor: JobExecutor[Any], context: JobContext[Any], watch: JobWatch) -> Mapping[str, Any]:
+        """Start the job, follow it to its end, and return its outputs with its name."""
+        begun = monotonic()
+        job = _Job(executor, context, await self._started(executor, context, watch.meter), watch.meter)
+        watch.meter.time("start_duration_seconds", monotonic() - begun)
+        watch.found(job.handle)
         about = {"executor": executor.name, "job_id": job.handle.job_id, "adopted": job.handle.adopted}
-        log.info("job.started", **assignment.ids, **about)
+        log.info("job.started", **_ids(context), **about)
         try:
             ended = await self._followed(job)
         except BaseException:  # whatever it was: nobody looks at the job any more
@@ -94,47 +162,58 @@ class JobsExecutor:
             raise TaskFailed("unknown_provider", f"this worker has no executor for {task_type} with {asked}")
         return fitting[0]
 
-    async def _started(self, executor: JobExecutor[Any], context: JobContext[Any]) -> JobHandle:
+    async def _started(self, executor: JobExecutor[Any], context: JobContext[Any], meter: JobMeter) -> JobHandle:
         """Start the job; when cancelled meanwhile, wait for the handle, as a job may be there that has to be ended."""
-        starting = asyncio.create_task(self._called(lambda: executor.start(context), context))
+        starting = asyncio.create_task(self._called(lambda: executor.start(context), context, meter))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
             await asyncio.wait({starting}, timeout=CANCEL_SECONDS)
             if starting.done() and not starting.cancelled() and starting.exception() is None:
-                await self._cancelled(_Job(executor, context, starting.result()))
+                await self._cancelled(_Job(executor, context, starting.result(), meter))
             starting.cancel()
             raise
 
     async def _followed(self, job: _Job) -> JobSucceeded | JobFailed:
         """Look at the job until it has ended; a service that is away for long is asked again and again."""
-        said = ""
+        said, named = "", False
         while True:
             begun = monotonic()
+            job.meter.count("poll_total")
             try:
-                state = await self._called(lambda: job.executor.poll(job.context, job.handle), job.context)
+                state = await self._called(lambda: job.executor.poll(job.context, job.handle), job.context, job.meter)
             except TaskFailed as failure:
+                job.meter.count("poll_failures_total")
                 if not failure.retryable:
                     raise
                 job.context.log(f"the job {job.handle.job_id} cannot be looked at: {failure.message}")
                 await asyncio.sleep(self._pauses[-1])
                 continue
+            finally:
+                job.meter.time("poll_duration_seconds", monotonic() - begun)
             if isinstance(state, JobSucceeded | JobFailed):
+                _told(job, ended=True)
                 return state
+            if not named and getattr(job.executor, "detached", False):
+                _name(job)
+            named = True
             job.context.progress(state.percent, state.message if state.message != said else "")
             said = state.message
             least = SHORTEST_PAUSE - (monotonic() - begun)
             await asyncio.sleep(max(least, min(state.pause_seconds, LONGEST_PAUSE), 0.0))
 
-    async def _called(self, call: Callable[[], Awaitable[T]], context: JobContext[Any]) -> T:
+    async def _called(self, call: Callable[[], Awaitable[T]], context: JobContext[Any], meter: JobMeter) -> T:
         """Make a call, repeated while it fails for a passing reason; raise `TaskFailed`."""
         for pause in (*self._pauses, None):
             try:
                 return await call()
             except CallFailed as failure:
                 wait = max(pause or 0.0, failure.after_seconds)
+                meter.count("rate_limited_total", by=failure.after_seconds > 0)
                 if not failure.transient or pause is None or wait > min(LONGEST_PAUSE, context.seconds_left):
                     raise TaskFailed(failure.kind, str(failure), retryable=failure.transient) from failure
+            meter.count("retries_total")
+            meter.count("wait_seconds_total", by=wait)
             await asyncio.sleep(wait)
         raise AssertionError("the last call returns or raises")
 
@@ -142,17 +221,22 @@ class JobsExecutor:
         """Cancel a job in a time that a worker which stops has; what is left of it is named in the log."""
         until = monotonic() + CANCEL_SECONDS  # the time of the ticket itself may be over
         context = replace(job.context, remaining=lambda: until - monotonic())
-        cancelling = asyncio.create_task(self._called(lambda: job.executor.cancel(context, job.handle), context))
+        ending = self._called(lambda: job.executor.cancel(context, job.handle), context, job.meter)
+        cancelling = asyncio.create_task(ending)
         about = {"executor": job.executor.name, "job_id": job.handle.job_id, "ticket_id": job.context.ticket_id}
         while not cancelling.done() and context.seconds_left:
             with suppress(asyncio.CancelledError):  # a second one, of a worker that stops, changes nothing
                 await asyncio.wait({cancelling}, timeout=context.seconds_left)
         if not cancelling.done():
             cancelling.cancel()
+            job.meter.count("jobs_leaked_total")
             log.error("job.leaked", **about, reason="it did not answer in time")
         elif not cancelling.cancelled() and (error := cancelling.exception()) is not None:
+            job.meter.count("jobs_leaked_total")
             log.error("job.leaked", **about, reason=type(error).__name__)
         else:
+            job.meter.count("jobs_cancelled_total")
+            _told(job, ended=True)
             log.info("job.cancelled", **about)
 
 
@@ -170,7 +254,7 @@ def _context(executor: JobExecutor[Any], assignment: Assignment) -> JobContext[A
         parameters=parameters,
         ticket_id=assignment.ticket_id,
         attempt=assignment.attempt,
-        idempotency_key=f"{assignment.ticket_id}-{assignment.retry_count}",
+        idempotency_key=assignment.work_key,
         flow_id=assignment.flow_id,
         plan_id=assignment.plan_id,
         task_id=assignment.task_id,
@@ -184,15 +268,42 @@ def _context(executor: JobExecutor[Any], assignment: Assignment) -> JobContext[A
 
 
 def _teller(task: TaskContext) -> Callable[[float | None, str], None]:
-    """Return what takes the progress of a job: the number goes to the platform, the words to the log."""
+    """Return what takes the progress of a job: the number goes to the platform, the words to the log.
+
+    Of very many words some are left out, as each is a line in the log of the worker, too.
+    """
+    told, last = 0, 0.0
 
     def tell(percent: float | None, message: str) -> None:
+        nonlocal told, last
         if percent is not None:
             task.progress(percent)
-        if message:
+        if message and (told < WORDS_AT_ONCE or monotonic() - last >= WORDS_SECONDS):
+            told, last = told + 1, monotonic()
             task.log(message)
 
     return tell
+
+
+def _ids(context: JobContext[Any]) -> JsonObject:
+    """Return the fields of a log line about a ticket."""
+    names = ("ticket_id", "attempt", "flow_id", "correlation_id")
+    return {name: getattr(context, name) for name in names}
+
+
+def _name(job: _Job) -> None:
+    """Let the platform know of a job that goes on without this worker."""
+    task = CONTEXT.get()
+    if task is not None and task.job is None:
+        about = {"executor": job.executor.name, "job_id": job.handle.job_id[:512], "ended": False}
+        task.name_job(about | ({"url": job.handle.url} if WEB.match(job.handle.url) else {}))
+
+
+def _told(job: _Job, *, ended: bool) -> None:
+    """Let the last word on a job that the platform knows of say whether it is over."""
+    task = CONTEXT.get()
+    if task is not None and task.job is not None and task.job["job_id"] == job.handle.job_id[:512]:
+        task.job = {**task.job, "ended": ended}
 
 
 def _named(job: _Job) -> JsonObject:

@@ -17,7 +17,6 @@ from typing import Any, cast
 
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
-from functions._core.masking import Mask
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import ReportStatus
 from functions._observability.logs import log
@@ -41,6 +40,15 @@ FREED_SECONDS = 1.0
 
 BEAT_AT_LEAST = 0.05
 """Seconds between two reports that a task runs, however short its lease."""
+
+LIVE_SECONDS = 5.0
+"""Between two reports of what a task has written so far, at least."""
+
+LIVE_SHARE = 0.1
+"""The same as a part of how long the task runs: what is written for hours is told less often."""
+
+LIVE_BYTES = 8 * 1024
+"""Bytes of the end of it that are told while it runs: each report is a write of the platform's store."""
 
 MESSAGE_LIMIT = 2_000
 """Characters of an error message in a report."""
@@ -259,6 +267,7 @@ class Runs:
         if former:
             await settle([former.task])
         beating = asyncio.create_task(self._say_that_it_runs(assignment))
+        telling = asyncio.create_task(self._tell_log(context))
         timeout_ms = min(assignment.timeout_ms, self._longest_ms or assignment.timeout_ms)
         limit = asyncio.timeout(timeout_ms / 1000)
         try:
@@ -270,6 +279,7 @@ class Runs:
             return RunOutcome(failure=TaskFailed.of(error))
         finally:
             beating.cancel()
+            telling.cancel()
             context.end()
         return _checked(output)
 
@@ -284,6 +294,16 @@ class Runs:
             await asyncio.sleep(max(BEAT_AT_LEAST, (lease or 0) / 1000 * BEAT_SHARE))
             self._reporter.announce(assignment, self.cancel, beat)
 
+    async def _tell_log(self, context: TaskContext) -> None:
+        """Report what the task has written so far, where there is more of it."""
+        WRITTEN.set(None)  # lines about reports are no output of the task
+        told, began = 0, monotonic()
+        for number in count(1) if self._announce_from_ms is not None else ():
+            await asyncio.sleep(max(LIVE_SECONDS, (monotonic() - began) * LIVE_SHARE))
+            if context.written.total > told:
+                told, text = context.written.total, context.written.so_far(LIVE_BYTES)
+                self._reporter.announce(context.assignment, self.cancel, f"l{number}", log=text)
+
     def _end(self, run: Run) -> None:
         """Free the slot, remember the end and report it."""
         self._ends.set()
@@ -293,13 +313,16 @@ class Runs:
             del self._runs[ticket_id]
         seconds = monotonic() - run.began
         about = {**assignment.ids, "seconds": round(seconds, 3)}
+        job = run.context.job
         if run.cancelled:
             self._ended.put(ticket_id, Ended(attempt, task_id=assignment.task_id))
+            if job:  # nobody waits for a report, but that the job is over has to be known
+                self._reporter.announce(assignment, self.cancel, "job-ended", job=job)
             log.info("task.cancelled", **about)
             return
         outcome = run.outcome()
         log_text = run.written.text()
-        report = self._report(assignment, outcome, log_text, run.written.mask)
+        report = self._report(assignment, outcome, log_text, run)
         self._ended.put(ticket_id, Ended(attempt, report, outcome.size + len(log_text), assignment.task_id))
         self.totals.seconds += seconds
         if outcome.failure:
@@ -310,10 +333,11 @@ class Runs:
             log.info("task.completed", **about)
         self._reporter.deliver(assignment, report)
 
-    def _report(self, assignment: Assignment, outcome: RunOutcome, log_text: str, mask: Mask | None) -> CloudEvent:
+    def _report(self, assignment: Assignment, outcome: RunOutcome, log_text: str, run: Run) -> CloudEvent:
         """Return the report of an end; secrets that the task had do not go with it."""
-        failure = outcome.failure
+        failure, mask = outcome.failure, run.written.mask
         wrote: dict[str, Any] = {"log": log_text} if log_text else {}
+        wrote |= {"job": run.context.job} if run.context.job else {}
         if failure is None:
             output = mask.json(outcome.output) if mask else outcome.output
             return self._reporter.event(assignment, ReportStatus.COMPLETED, output=output, **wrote)

@@ -18,6 +18,7 @@ from functions._observability.logs import log
 from functions._worker.asking import Asking
 from functions._worker.http_server import HttpServer
 from functions._worker.inbox import Inbox
+from functions._worker.metrics_door import MetricsDoor, WorkerPage
 from functions._worker.platform import PlatformRegistry
 from functions._worker.reports import Reporter
 from functions._worker.runs import Runs
@@ -59,6 +60,8 @@ class WorkerConfig:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     announce_from_ms: int | None = ANNOUNCE_FROM_MS
     grace_seconds: float = GRACE_SECONDS
+    metrics: WorkerPage | None = None
+    """What `GET /metrics` answers; None: there is no such page."""
 
     def __post_init__(self) -> None:
         """Refuse what no worker can live by."""
@@ -77,6 +80,17 @@ def checked(config: WorkerConfig) -> WorkerConfig:
     except ValidationError as error:
         raise ValueError("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from error
     return config
+
+
+def _app(config: WorkerConfig, inbox: Inbox) -> Inbox | MetricsDoor:
+    """Return what the worker's server answers."""
+    if config.metrics is None:
+        return inbox
+    return MetricsDoor(config.metrics, None if config.pull else inbox)
+
+
+def _port(config: WorkerConfig) -> int:
+    return config.metrics.port or 0 if config.pull and config.metrics is not None else config.port
 
 
 async def told_to_stop() -> None:
@@ -98,6 +112,8 @@ class WorkerProcess:
         self.registered = asyncio.Event()
         self._forgotten = asyncio.Event()
         self.endpoint = config.endpoint or ""
+        self.metrics_port: int | None = None
+        """Where metrics of a worker are that asks for its tickets."""
         self._config = config
         self._client = HttpClient()
         self._platform = PlatformRegistry(self._client, config.platform_url, config.worker_id, config.api_key)
@@ -105,7 +121,7 @@ class WorkerProcess:
         self._runs = Runs(config.executor, self._reporter, slots=config.slots, announce_from_ms=config.announce_from_ms)
         self._trust = Trust(config.platform_url)
         inbox = Inbox(config.worker_id, config.slots, self._runs, self._trust)
-        self._server = HttpServer(inbox, config.host, config.port, BOUNDS)
+        self._server = HttpServer(_app(config, inbox), config.host, _port(config), BOUNDS)
         self._presence: asyncio.Task[None] | None = None
         self._asking = Asking(self._platform, self._runs, self._trust, self._forget)
         self._asks: asyncio.Task[None] | None = None
@@ -113,6 +129,8 @@ class WorkerProcess:
     async def start(self) -> None:
         """Serve or ask, and register in the background; `registered` is set while the platform knows the worker."""
         if self._config.pull:
+            if self._listens:
+                self.metrics_port = self._server.start()
             self._asks = asyncio.create_task(self._asking.run(self.registered))
         else:
             self._serve()
@@ -131,7 +149,7 @@ class WorkerProcess:
         if self._platform.may_know_us:
             await self._platform.deregister()
         self.registered.clear()
-        if self._asks is None:
+        if self._listens:
             await self._server.stop()
         await self._client.aclose()
         log.info("worker.stopped", worker_id=self._config.worker_id)
@@ -146,6 +164,12 @@ class WorkerProcess:
     ) -> None:
         """Stop."""
         await self.stop()
+
+    @property
+    def _listens(self) -> bool:
+        """Whether there is a server: that of a worker which asks for its tickets has metrics alone."""
+        metrics = self._config.metrics
+        return not self._config.pull or (metrics is not None and metrics.port is not None)
 
     def _serve(self) -> None:
         port = self._server.start()

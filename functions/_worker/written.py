@@ -4,7 +4,7 @@ Each run sets `WRITTEN` in its own context; what the task writes finds it there,
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
@@ -17,12 +17,19 @@ class Written:
 
     def __init__(self, mask: Mask | None = None) -> None:
         self.mask = mask
+        self.total = 0
+        """Bytes that there were."""
+        self.copy: Callable[[bytes], None] | None = None
+        """Takes all that is written, too."""
         self._bytes = bytearray()
         self._kept = LOG_LIMIT + (mask.longest if mask else 0)
         self._cut = False
 
     def add(self, data: bytes) -> None:
         """Take in what was written next."""
+        self.total += len(data)
+        if self.copy is not None:
+            self.copy(data)
         self._bytes += data
         if len(self._bytes) > 2 * self._kept:  # now and then, not for every line
             del self._bytes[: -self._kept]
@@ -35,6 +42,13 @@ class Written:
             # Where the beginning was cut off, half a secret may stand there.
             data = self.mask.data(bytes(data), self.mask.longest if self._cut else 0)
         return end_of(data[-LOG_LIMIT:].decode(errors="replace"))
+
+    def so_far(self, size: int) -> str:
+        """Return about the last `size` bytes while more may come: what may be the beginning of a secret is left out."""
+        data = bytes(self._bytes)
+        if self.mask is not None:
+            data, _ = self.mask.settled(data, self.mask.longest if self._cut else 0)
+        return end_of(data[-size:].decode(errors="ignore"))
 
 
 WRITTEN: ContextVar[Written | None] = ContextVar("written", default=None)

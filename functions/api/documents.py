@@ -79,7 +79,9 @@ class Api(FastAPI):
         self.add_route("/openapi.json", document, include_in_schema=False)
 
     def openapi(self) -> Document:
-        """Return the OpenAPI document."""
+        """Return the OpenAPI document, which is made once."""
+        if self.openapi_schema:
+            return self.openapi_schema
         document = super().openapi()
         components = document.setdefault("components", {})
         schemas = components.setdefault("schemas", {})

@@ -62,6 +62,26 @@ class ReadEvents(Protocol):
         """Return the events of a message and whether it was a batch; raise `Rejected` for a malformed one."""
 
 
+class PassportSigner(Protocol):
+    """A private key, and the public one by which others check its signatures; see `PassportKey` of the engine."""
+
+    @property
+    def keyid(self) -> str:
+        """The thumbprint of the public key."""
+
+    @property
+    def algorithm(self) -> str:
+        """EdDSA or ES256."""
+
+    @property
+    def public_pem(self) -> str:
+        """The public key."""
+
+    @property
+    def sign(self) -> Callable[[bytes], bytes]:
+        """Return the signature of bytes."""
+
+
 async def _pause(_flow_id: str, seconds: float) -> None:
     """Wait without being told of anything: the flow may end in another process."""
     await asyncio.sleep(seconds)
@@ -92,6 +112,11 @@ def _untold(_refused: RefusedReport) -> None:
 def _unmoved() -> int:
     """Return how often this process has changed freezes: others do."""
     return 0
+
+
+def _no_key() -> PassportSigner | None:
+    """Return no key."""
+    return None
 
 
 def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None:
@@ -277,16 +302,17 @@ class ApiServices:
     limited. `origins` (scheme://host, with a port that is not the scheme's) are those of web pages that are the
     platform's own. `ended` returns when a flow may have ended, or `REGISTRY` changed, after the given seconds at the
     latest. `watchers` counts those who follow the registry, `followers` those who follow flows, whom `changes` tells;
-    `replays` are policies that are tried on the history; `calls` fetches what others offer. `up_since` returns
-    when the platform began to take reports, if it can be down. `queried` is told of each query of a workflow:
-    its name, its seconds, why it failed; `report_refused` of each report that is not taken, of which `refusals` are
-    known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever it asks for. `keys` are
-    the API keys; None: none are kept. `fetched` returns an event with its data, wherever that was left. `read_avro`
-    returns the JSON object of an Avro body of a kind, such as `execution_ticket`. `webhooks` is None where there are
-    none, `sign_in` where nobody can sign in. `state` returns the state of this process, and asks nobody for it.
-    `rollups` are the last ones that somebody looked at, `freezes` those that were read last, and `freezes_moved`
-    counts how often this process has changed some; `metrics_state` is how the server of metrics stood last.
-    `calculate` returns the answer of a `simulation` or a `cost`; None: not here.
+    `replays` are policies that are tried on the history, `passports` those that are made; `calls` fetches what others
+    offer. `up_since` returns when the platform began to take reports, if it can be down. `queried` is told of each
+    query of a workflow: its name, its seconds, why it failed; `report_refused` of each report that is not taken, of
+    which `refusals` are known to be kept. `longest_wait` is how many seconds a call may wait for a flow, whatever
+    it asks for. `keys` are the API keys; None: none are kept. `fetched` returns an event with its data, wherever
+    that was left. `read_avro` returns the JSON object of an Avro body of a kind, such as `execution_ticket`.
+    `webhooks` is None where there are none, `sign_in` where nobody can sign in. `state` returns the state of this
+    process, and asks nobody for it. `rollups` are the last ones that somebody looked at, `freezes` those that were
+    read last, and `freezes_moved` counts how often this process has changed some; `metrics_state` is how the server
+    of metrics stood last. `calculate` returns the answer of a `simulation` or a `cost`; None: not here.
+    `passport_key` returns the key that signs passports; None: there is none.
     """
 
     ports: Ports
@@ -329,6 +355,8 @@ class ApiServices:
     freezes: RecentFreezes = field(default_factory=RecentFreezes)
     freezes_moved: Callable[[], int] = _unmoved
     metrics_state: MetricsState = field(default_factory=MetricsState)
+    passport_key: Callable[[], PassportSigner | None] = _no_key
+    passports: OneAtATime = field(default_factory=OneAtATime)
 
 
 def services_of(request: Request) -> ApiServices:

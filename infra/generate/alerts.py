@@ -26,6 +26,7 @@ UNREADABLE = "flowc_unreadable_records_total"
 CALLS = "neural_hive_service_registry_calls_total"
 
 LETTERS = "ticket_dlq_total"
+LEAKED = "flowc_jobs_leaked_total"
 TOKENS = "jwt_validation_failures_total"
 SIGNATURES = "signature_validation_failures_total"
 DELIVERED = "flowc_webhooks_delivered_total"
@@ -203,6 +204,17 @@ RULES: Sequence[Rule] = (
         description="`flowc dead-letters list` says which and why; `flowc dead-letters replay ID` sends it again.",
     ),
     Rule(
+        alert="FlowCJobsLeaked",
+        severity="warning",
+        signal=f"sum(increase({LEAKED}[1h]))",
+        comparison=">",
+        threshold=0,
+        lasting="0m",
+        reads=(LEAKED,),
+        summary="A job goes on that nobody wants",
+        description="`flowc jobs --leaked` says which and why; end it in the service that does it.",
+    ),
+    Rule(
         alert="FlowCTokenFailures",
         severity="warning",
         signal=f'sum(increase({TOKENS}{{reason=~"bad_token|foreign_token"}}[5m]))',
@@ -314,18 +326,19 @@ def rules_file() -> str:
     ]
     for rule in RULES:
         about = {"summary": rule.summary, "description": rule.description, "runbook_url": rule.runbook}
-        lines += _alert(rule.alert, rule.expr, rule.lasting, {"severity": rule.severity}, about)
+        lines += alert_lines(rule.alert, rule.expr, rule.lasting, {"severity": rule.severity}, about)
     for rule in RULES:
         labels = {"severity": "warning", "concerns": rule.alert}
         text = (
             f"{rule.alert} cannot be judged: {', '.join(rule.reads)} is not reported. Is the platform up and scraped?"
         )
         about = {"summary": "No data", "description": text, "runbook_url": f"{RUNBOOKS}/{NO_DATA}.md"}
-        lines += _alert(NO_DATA, rule.no_data, "5m", labels, about)
+        lines += alert_lines(NO_DATA, rule.no_data, "5m", labels, about)
     return "\n".join(lines) + "\n"
 
 
-def _alert(name: str, expr: str, lasting: str, labels: dict[str, str], annotations: dict[str, str]) -> list[str]:
+def alert_lines(name: str, expr: str, lasting: str, labels: dict[str, str], annotations: dict[str, str]) -> list[str]:
+    """Return an alert of a rule file, line by line."""
     return [
         f"      - alert: {name}",
         f"        expr: {dumps(expr)}",

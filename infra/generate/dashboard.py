@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra.generate.executor_panels import EXECUTORS
 from infra.generate.panels import FLOW_C, ORCHESTRATION, REGISTRY, TICKET_SERVICE, Panel, Rows
 from infra.generate.slo_panels import SLA
 
@@ -26,6 +27,7 @@ DASHBOARDS: Mapping[str, Dashboard] = {
     "tickets": Dashboard("flow-c-tickets", "Flow C: tickets", TICKET_SERVICE),
     "registry": Dashboard("flow-c-registry", "Flow C: registry", REGISTRY),
     "sla": Dashboard("flow-c-sla", "Flow C: error budgets and freezes", SLA),
+    "executors": Dashboard("flow-c-executors", "Flow C: executors", EXECUTORS),
 }
 """All dashboards by the name of their file."""
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from infra.generate.alerts import rules_file
 from infra.generate.contract.folder import ROOT, differences, pretty, write
 from infra.generate.dashboard import DASHBOARDS, dashboard
+from infra.generate.executor_alerts import executor_rules_file
 from infra.generate.slo_alerts import alertmanager_file, sla_rules_file
 
 FOLDER = ROOT / "infra" / "observability"
@@ -23,11 +24,14 @@ global:
 rule_files:
   - alerts.yaml
   - alerts-sla.yaml
+  - alerts-executors.yaml
   # Alert rules of your SLOs: flowc slo rules --output slos.yaml
   # - slos.yaml
 scrape_configs:
   - job_name: flowc
     static_configs:
+      # Workers with executors beside it, such as `flowc worker --executor command --port 8081`:
+      # - targets: ["127.0.0.1:8081"]
       - targets: ["127.0.0.1:8080"]
     # Where the platform asks for a key (FLOWC_API_KEY):
     # authorization: {type: Bearer, credentials_file: /run/secrets/flowc-api-key}
@@ -38,6 +42,7 @@ def files() -> Mapping[str, str]:
     """Return the text of every file in the folder by its name."""
     return {
         "alertmanager.yaml": alertmanager_file(),
+        "alerts-executors.yaml": executor_rules_file(),
         "alerts-sla.yaml": sla_rules_file(),
         "alerts.yaml": rules_file(),
         **{f"grafana-{name}.json": pretty(dashboard(name)) + "\n" for name in DASHBOARDS},

@@ -17,6 +17,7 @@ from functions._hosts.knative.process import read_environment
 from infra.generate import knative as generate_knative
 from infra.generate.alerts import rules_file
 from infra.generate.dashboard import DASHBOARDS, dashboard
+from infra.generate.executor_alerts import executor_rules_file
 from infra.generate.slo_alerts import sla_rules_file
 from tests.conftest import ROOT, require
 from tests.support.kubernetes import problems
@@ -271,6 +272,7 @@ def test_only_what_calls_workers_or_sinks_may_call_anywhere() -> None:
         "notify",
         "publish-telemetry",
         "reconcile-resources",
+        "run-executor",
         "track-workers",
     ]
 
@@ -285,7 +287,7 @@ def test_an_sla_is_watched_at_all_times_unless_everything_scales_to_zero() -> No
     zero = scales(to_zero)
     assert {scale["min-scale"] for scale in zero.values()} == {"0"}
     slo = {"calculate-budgets", "enforce-freezes", "reconcile-resources"}
-    ticked = {"enforce-sla", "track-workers", "heal-incident"} | slo
+    ticked = {"enforce-sla", "track-workers", "heal-incident", "run-executor"} | slo
     assert {name for name, scale in zero.items() if scale.get("window") == "10s"} == ticked
     assert "grain of 60 s" in (FOLDER / "overlays" / "scale-to-zero" / "kustomization.yaml").read_text(encoding="utf-8")
 
@@ -321,7 +323,7 @@ def test_every_pod_of_a_function_is_scraped_with_the_key_it_asks_for() -> None:
     key = endpoint["authorization"]["credentials"]
     chosen = monitor["spec"]["selector"]["matchLabels"].items()
     services = functions(render(FOLDER / "base"))
-    assert len(services) == 15
+    assert len(services) == 16
     for service in services:
         template = service["spec"]["template"]
         assert chosen <= template["metadata"]["labels"].items()
@@ -334,7 +336,8 @@ def test_every_pod_of_a_function_is_scraped_with_the_key_it_asks_for() -> None:
 def test_alerts_and_dashboard_are_those_of_the_catalogue() -> None:
     resources = render(FOLDER / "observability")
     [rules] = [r for r in resources if r["kind"] == "PrometheusRule"]
-    groups = [group for file in (rules_file(), sla_rules_file()) for group in yaml.safe_load(file)["groups"]]
+    files = (rules_file(), sla_rules_file(), executor_rules_file())
+    groups = [group for file in files for group in yaml.safe_load(file)["groups"]]
     assert rules["spec"] == {"groups": groups}
     [folder] = [r for r in resources if r["kind"] == "ConfigMap"]
     shown = {name: json.loads(text) for name, text in folder["data"].items()}

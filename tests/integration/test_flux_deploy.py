@@ -50,7 +50,7 @@ async def flux(api: KubeApi) -> AsyncIterator[Flux]:
 
 
 def flux_applied(flux: Flux) -> bool:
-    return {MAIN, "1.0.0"} <= {*flux.applied}
+    return flux.idle and {MAIN, "1.0.0"} <= {*flux.applied}
 
 
 @pytest.fixture

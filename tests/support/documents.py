@@ -13,6 +13,7 @@ from functions._core.records.values import FlowStatus, TicketStatus
 from tests.conftest import ROOT
 
 NEEDS: Mapping[str, str] = {
+    "account": "an account at a service of somebody else",
     "assignment": "the values of an assignment; tests/integration/test_examples.py runs these blocks",
     "aws": "an account of AWS",
     "cluster": "a Kubernetes cluster with Knative",

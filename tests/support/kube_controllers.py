@@ -218,6 +218,11 @@ class Flux:
         self._tasks: set[asyncio.Task[None]] = set()
         api.watching.append(self.seen)
 
+    @property
+    def idle(self) -> bool:
+        """Whether it looks at nothing just now."""
+        return not self._tasks
+
     async def aclose(self) -> None:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

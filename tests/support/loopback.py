@@ -22,6 +22,8 @@ class Request:
     body: bytes
     client: tuple[str, int]
     query: dict[str, str] = field(default_factory=dict)
+    raw_path: str = ""
+    """The path as it was sent, quoted."""
 
     @property
     def json(self) -> Any:
@@ -84,7 +86,8 @@ class Loopback:
                 break
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = dict(parse_qsl(scope["query_string"].decode()))
-        request = Request(scope["method"], scope["path"], headers, body, scope["client"], query)
+        raw = scope["raw_path"].decode("ascii")
+        request = Request(scope["method"], scope["path"], headers, body, scope["client"], query, raw)
         self.requests.append(request)
         answer = await self.answer(request)
         lines = [(name.encode(), value.encode()) for name, value in answer.headers.items()]

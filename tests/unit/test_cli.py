@@ -16,6 +16,7 @@ from functions._cli.app import Commands
 from functions._cli.demo_command import SAMPLE
 from functions._core.decision.checks import check_plan
 from functions._core.decision.reading import read_decision
+from functions._executors.registry import OWN
 from tests.support.command_line import flowc
 from tests.support.decisions import NOW, a_document
 from tests.support.world import PATIENCE_S
@@ -78,6 +79,7 @@ COMMANDS = [
     ("heal",),
     *(("heal", verb) for verb in ("list", "show", "apply", "delete", "dry-run", "runs")),
     ("hot",),
+    ("jobs",),
     ("sla",),
     ("sla", "policy"),
     *(("sla", "policy", verb) for verb in ("put", "list", "show", "delete")),
@@ -260,10 +262,7 @@ class TestUsage:
             (("--call", "json"), "module:function"),
             (("--simulate", "0"), "above 0"),
             (("--simulate", "fast"), "valid number"),
-            (
-                ("--executor", "htpt"),
-                "there is no executor 'htpt'; there are command, container, function, http, python",
-            ),
+            (("--executor", "htpt"), f"there is no executor 'htpt'; there are {', '.join(sorted(OWN))}"),
             (("--executor", " , "), "name at least one executor"),
             (("--executor", "json:dumps"), "cannot be made"),
             (("--shell", "true", "--slots", "0"), "--slots"),

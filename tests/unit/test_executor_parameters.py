@@ -188,3 +188,16 @@ def test_another_place_is_refused_before_anything_runs(path: str) -> None:
 def test_a_place_with_nothing_in_it_is_named(path: str) -> None:
     with pytest.raises(NoSuchPlace):
         value_at(DOCUMENT, path)
+
+
+def test_a_plan_that_tests_is_checked_and_asks_for_its_executor() -> None:
+    given = {"provider": "github_actions", "repository": "acme/shop", "workflow": "test.yml", "ref": "main"}
+    wrong = {**given, "repository": "https://evil.test/x", "token": "t", "min_coverage": 80}
+    places = {place for place, _ in faults(wrong, task_type="TEST")}
+    assert places == {f"[1].parameters.{name}" for name in ("repository", "token", "min_coverage")}
+    referring = {**given, "ref": {"$output": "up"}, "inputs": {"a": {"$output": "up"}}}
+    assert check_plan(a_decision(a_task("up"), a_task("t", "up", task_type="TEST", parameters=referring)), NOW)[0] == ()
+    assert faults(wrong, task_type="BUILD") == []
+    assert tickets_of(a_task("a", task_type="TEST", parameters=given))["a"].required_capabilities == (
+        "test:github_actions",
+    )

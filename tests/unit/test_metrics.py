@@ -436,7 +436,8 @@ async def test_gauges_that_cannot_be_counted_show_no_number() -> None:
 
 
 async def test_what_becomes_of_workers_is_counted(tmp_path: Path) -> None:
-    async with running_world(tmp_path, heartbeat_seconds=0.02) as world:
+    # One that is looked at too late, after ten heartbeats, is removed without having been unhealthy.
+    async with running_world(tmp_path, heartbeat_seconds=0.2) as world:
         await world.register("silent")
         await world.register("polite")
         await world.platform.heartbeat("polite", Heartbeat())

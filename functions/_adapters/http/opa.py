@@ -97,7 +97,7 @@ class OpaServer:
         if seconds() < self._shut_until:
             raise PolicyAway(f"it has given none {FAILURES} times in a row, and is not asked for a while")
         try:
-            verdict = _verdict(await self._ask(self._paths[stage], asked), self._paths[stage])
+            verdict = verdict_of(await self._ask(self._paths[stage], asked), self._paths[stage])
         except PolicyAway:
             self._failures += 1
             if self._failures >= FAILURES:
@@ -126,8 +126,8 @@ class OpaServer:
         return answer["result"]
 
 
-def _verdict(result: object, path: str) -> GuardVerdict:
-    """Return a result as a verdict; raise `PolicyAway` for one of another form."""
+def verdict_of(result: object, path: str) -> GuardVerdict:
+    """Return a result as a verdict; raise `PolicyAway` for one of another form. `path` names the policy."""
     if isinstance(result, bool):
         return ALLOWED if result else _denied((), path)
     if isinstance(result, list):

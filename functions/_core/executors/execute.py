@@ -72,6 +72,19 @@ class Limits(ParameterPart):
     """Files and sockets that each process has open at once."""
 
 
+class KeptFile(ParameterPart):
+    """A file of the worker's store, as the task that has made it names it in its `artifacts`."""
+
+    name: str = ""
+    """Its path there."""
+    size: Annotated[int, Field(ge=0)]
+    """Bytes."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Hash of its content; a file with another one is not taken."""
+    uri: Url
+    """Where it is, which must be in the worker's store (WORKER_LOGS)."""
+
+
 class ProgramParameters(ExecutorParameters):
     """What the executors share that run a program."""
 
@@ -83,6 +96,9 @@ class ProgramParameters(ExecutorParameters):
     """Whether it needs the network; the worker's owner decides whether it gets it."""
     limits: Limits = Field(default_factory=Limits)
     """What it may use."""
+    files: Annotated[Mapping[RelativePath, KeptFile], Field(max_length=MOST_NAMES)] = {}
+    """Files of earlier tasks, as their `artifacts` name them, by the paths below the folder of the job where it finds
+    them."""
     artifacts: Annotated[tuple[RelativePath, ...], Field(max_length=MOST_NAMES)] = ()
     """Files below the folder of the job, as patterns such as `dist/*.whl`, that are named with hash and size."""
 

@@ -6,6 +6,7 @@ meaning for the word. Models are imported when a plan names one: most plans name
 """
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from itertools import islice
 from typing import NamedTuple
 
@@ -26,45 +27,43 @@ class ExecutorEntry(NamedTuple):
     """The kind of work, in lower case: a worker that has the executor offers it as a capability."""
     task_types: frozenset[TaskType]
     """The types of the tasks that it does."""
+    module: str
+    """The module beside this one that has the model of its parameters (`MODELS`)."""
 
 
 WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType.COMPENSATE})
 """The types of tasks that are done by whatever runs."""
 
+TESTS = frozenset({TaskType.TEST})
+
 EXECUTORS: Mapping[str, ExecutorEntry] = {
-    "command": ExecutorEntry("execute", WORK),
-    "python": ExecutorEntry("execute", WORK),
-    "http": ExecutorEntry("execute", WORK),
-    "container": ExecutorEntry("execute", WORK),
-    "k8s_job": ExecutorEntry("execute", WORK),
-    "function": ExecutorEntry("execute", WORK),
-    "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
-    "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
-    "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
-    "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
-    "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
-    "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "command": ExecutorEntry("execute", WORK, "execute"),
+    "python": ExecutorEntry("execute", WORK, "execute"),
+    "http": ExecutorEntry("execute", WORK, "execute"),
+    "container": ExecutorEntry("execute", WORK, "container"),
+    "k8s_job": ExecutorEntry("execute", WORK, "cluster"),
+    "function": ExecutorEntry("execute", WORK, "execute"),
+    "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE}), "scan"),
+    "github_actions": ExecutorEntry("test", TESTS, "testing"),
+    "gitlab_ci": ExecutorEntry("test", TESTS, "testing"),
+    "jenkins": ExecutorEntry("test", TESTS, "testing"),
+    "pytest": ExecutorEntry("test", TESTS, "testing"),
+    "test_command": ExecutorEntry("test", TESTS, "testing"),
+    "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "cluster_deploy"),
+    "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "cluster_deploy"),
+    "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "argocd"),
+    "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "helm"),
+    "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "sam"),
+    "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "terraform"),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
 
 def model_of(name: str) -> type[ExecutorParameters]:
     """Return the model of the parameters of an executor in the table."""
-    # A family's models are imported with the first plan that names one of them.
-    from functions._core.executors import (  # noqa: PLC0415
-        argocd,
-        cluster,
-        cluster_deploy,
-        container,
-        execute,
-        helm,
-        sam,
-        terraform,
-    )
-
-    modules = (execute, container, cluster, cluster_deploy, argocd, helm, sam, terraform)
-    families: list[Mapping[str, type[ExecutorParameters]]] = [module.MODELS for module in modules]
-    return next(models[name] for models in families if name in models)
+    module = import_module(f"{__package__}.{EXECUTORS[name].module}")
+    model: type[ExecutorParameters] = module.MODELS[name]
+    return model
 
 
 def executor_of(task_type: TaskType, parameters: JsonObject) -> str | None:

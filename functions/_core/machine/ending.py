@@ -21,6 +21,7 @@ from functions._core.planning.tickets import CORRUPTED
 from functions._core.records.attempts import attempt_limit, other_of, turned
 from functions._core.records.audits import IncidentType, Severity
 from functions._core.records.models import Flow, Reason, TaskLog, Ticket
+from functions._core.records.simulated import SIMULATED, is_simulated, warned_of, was_simulated
 from functions._core.records.values import (
     FlowStatus,
     ReportStatus,
@@ -60,7 +61,7 @@ class Reported:
                     continue
                 ticket = turned(ticket)
             if report.status is ReportStatus.RUNNING:
-                start(builder, ticket, report.progress)
+                start(builder, _logged(ticket, report), report.progress)
             elif report.status is ReportStatus.COMPLETED:
                 freed += complete(builder, _logged(ticket, report), report.output, around)
             else:
@@ -315,10 +316,12 @@ def complete(
 ) -> Sequence[Ticket]:
     """End the ticket as COMPLETED and return those of its dependants that wait for no other."""
     started = ticket.started_at or ticket.acknowledged_at or ticket.assigned_at or builder.now
+    simulated = is_simulated(output)
     ended = builder.move_ticket(
         ticket,
         trigger,
         "ticket.completed",
+        cause=SIMULATED if simulated else "",
         **ending(builder.now),
         started_at=started,
         actual_duration_ms=milliseconds(builder.now - started),
@@ -328,6 +331,8 @@ def complete(
         skipped=skipped,
         progress=None,
     )
+    if simulated and not was_simulated(builder.flow):
+        builder.change_flow(warnings=warned_of(builder.flow, ticket))
     compensated(builder, ticket, around)
     start_clock(builder, ticket, around.clock)
     child_ended(builder, ended, around)

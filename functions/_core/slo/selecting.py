@@ -9,6 +9,7 @@ from typing import Self
 
 from functions._core.planning.slack import missed
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.simulated import was_simulated
 from functions._core.records.values import Outcome, TaskType, TicketStatus, milliseconds
 from functions._core.slo.definition import OF_TICKETS, HistoryQuery, Measure
 
@@ -37,7 +38,7 @@ class Selectors:
 
     def wanting(self, flow: Flow) -> Sequence[str]:
         """Return the keys of the queries that an ended flow counts for, itself or by its tickets."""
-        if flow.outcome in NOT_COUNTED or flow.outcome is None:
+        if flow.outcome in NOT_COUNTED or flow.outcome is None or was_simulated(flow):
             return ()
         places = [
             ("", ""),

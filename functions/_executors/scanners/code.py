@@ -1,0 +1,106 @@
+"""Tools that read source code: Bandit, Semgrep and detect-secrets."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from functions._core.executors.findings import finding, severity_of
+from functions._core.executors.scan import ScanSeverity
+from functions._executors.programs import ProgramEnd
+from functions._executors.scanners.port import NotRun, ScanJob, Scanned, ToolFaulty
+from functions._executors.scanners.programs import REPORT, Programs, ProgramScanner, entries, json_in, report_of
+
+
+class BanditScanner(ProgramScanner):
+    """Common faults of Python programs."""
+
+    name: ClassVar[str] = "bandit"
+    configuration: ClassVar[frozenset[str]] = frozenset({".bandit"})
+
+    def argv(self, job: ScanJob) -> Sequence[str]:  # noqa: ARG002 - the base's
+        """See `ProgramScanner.argv`."""
+        return "-r", ".", "-f", "json", "-q", "-o", f"../{REPORT}", "--exit-zero"
+
+    def read(self, job: ScanJob, end: ProgramEnd) -> Scanned:  # noqa: ARG002 - the base's
+        """See `ProgramScanner.read`."""
+        report = report_of(job.folder)
+        found = [
+            finding(
+                self.name,
+                one["test_id"],
+                severity_of(one["issue_severity"], ScanSeverity.MEDIUM),
+                one["issue_text"],
+                one["filename"],
+                one.get("line_number"),
+            )
+            for one in entries(report["results"])
+        ]
+        unread = [
+            finding(self.name, "not-read", ScanSeverity.INFO, one.get("reason"), one.get("filename"))
+            for one in entries(report.get("errors"))
+        ]
+        return Scanned([*found, *unread])
+
+
+class SemgrepScanner(ProgramScanner):
+    """Patterns in code, by rules of the worker's owner: none are fetched."""
+
+    name: ClassVar[str] = "semgrep"
+    good_exits: ClassVar[frozenset[int]] = frozenset({0, 1})
+    configuration: ClassVar[frozenset[str]] = frozenset({".semgrepignore", ".semgrep.yml", ".semgrepconfig"})
+    ours: ClassVar[Mapping[str, str]] = {".semgrepignore": "# without this file it leaves tests and more out\n"}
+
+    def __init__(self, programs: Programs, rules: Path | None) -> None:
+        """Take the file or folder of rules; None where the owner has none."""
+        super().__init__(programs)
+        self._rules = rules
+
+    def argv(self, job: ScanJob) -> Sequence[str]:  # noqa: ARG002 - the base's
+        """See `ProgramScanner.argv`."""
+        if self._rules is None:
+            raise NotRun("the worker's owner has no rules for it (WORKER_SEMGREP_RULES)")
+        quiet = ("--metrics", "off", "--disable-version-check", "--quiet", "--no-git-ignore", "--jobs", "1")
+        return "scan", "--json", "--output", f"../{REPORT}", *quiet, "--config", str(self._rules), "."
+
+    def read(self, job: ScanJob, end: ProgramEnd) -> Scanned:  # noqa: ARG002 - the base's
+        """See `ProgramScanner.read`."""
+        report = report_of(job.folder)
+        found = [
+            finding(
+                self.name,
+                one["check_id"],
+                severity_of(one["extra"]["severity"], ScanSeverity.MEDIUM),
+                one["extra"].get("message"),
+                one["path"],
+                one["start"].get("line"),
+            )
+            for one in entries(report["results"])
+        ]
+        unread = [
+            finding(self.name, "not-read", ScanSeverity.INFO, one.get("message"), one.get("path"))
+            for one in entries(report.get("errors"))
+        ]
+        return Scanned([*found, *unread])
+
+
+class DetectSecretsScanner(ProgramScanner):
+    """Secrets in any file. What it finds is told by its kind and place alone."""
+
+    name: ClassVar[str] = "detect-secrets"
+
+    def argv(self, job: ScanJob) -> Sequence[str]:  # noqa: ARG002 - the base's
+        """See `ProgramScanner.argv`; no secret is tried out at its service."""
+        return "scan", "--all-files", "--no-verify", "."
+
+    def read(self, job: ScanJob, end: ProgramEnd) -> Scanned:  # noqa: ARG002 - the base's
+        """See `ProgramScanner.read`."""
+        results = json_in(end.value)["results"]
+        if not isinstance(results, dict):
+            raise ToolFaulty("its report has another form than it should")
+        return Scanned(
+            [
+                finding(self.name, one["type"], ScanSeverity.HIGH, "a secret in a file", file, one.get("line_number"))
+                for file, found in results.items()
+                for one in entries(found)
+            ]
+        )

@@ -1,0 +1,183 @@
+"""Judges documents in a process of its own: JSON Schema, and Rego by regopy.
+
+    python -I -c <this text> < REQUEST > ANSWER
+
+A schema and a policy come from a plan, documents from anywhere: each may ask for more time or memory than there is, and
+takes the process with it, no worker. The request is JSON: `paths` of documents below the present folder, and either
+`against`, a schema, or `policies` with `name`, `rego` and `query`, and perhaps `input`. The answer is JSON: `faults` of
+documents by path, or `results` of the policies in their order, each a list of one result, of none, or a sentence that
+says why there is none; without either, `files`, the documents themselves. `unread` has the paths of files that are
+neither JSON nor YAML, or have too many parts.
+"""
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MOST_FAULTS = 200
+"""Faults of one document that are told."""
+
+MOST_PARTS = 500_000
+"""Values of the documents of one file."""
+
+MOST_IN_ALL = 5_000
+"""Faults after which no further document is looked at."""
+
+SAID = 300
+"""Characters of a fault."""
+
+MOST_MEMORY = 1024**3
+"""Bytes of memory that judging may take."""
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+WATCH_SECONDS = 0.02
+
+FAULT = re.compile(r"errormsg [0-9]+:([^)\n]+)")
+"""What regopy says of a fault, within the tree that it prints."""
+
+
+def main() -> None:
+    """Answer one request; what libraries print is no part of the answer."""
+    judging = os.getpid()
+    if os.fork() == 0:
+        watch(judging)
+        os._exit(0)
+    said = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    request = json.load(sys.stdin)
+    if "against" in request:
+        answer = schema_faults(request)
+    elif "policies" in request:
+        answer = rego_results(request)
+    else:
+        answer = files_of(request["paths"])
+    json.dump(answer, said, default=str)
+    said.close()
+
+
+def watch(judging: int) -> None:
+    """Kill a process that takes too much memory; return when it has ended.
+
+    regopy reserves 256 GiB of addresses at once, so a limit on addresses says nothing of the memory that it takes.
+    """
+    while os.getppid() == judging:
+        try:
+            with open(f"/proc/{judging}/statm", encoding="ascii") as file:  # noqa: PTH123 - see `documents`
+                pages = int(file.read().split()[1])
+        except (OSError, IndexError, ValueError):  # it has ended, or the system does not say
+            pages = 0
+        if pages * PAGE_BYTES > MOST_MEMORY:
+            os.write(2, b"it takes more than 1 GiB of memory")
+            os.kill(judging, signal.SIGKILL)
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def documents(path: str) -> list[Any]:
+    """Return the documents of a JSON or YAML file; raise `ValueError` for another text."""
+    import yaml
+
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - nothing of this process is heavier than it must be
+        text = file.read()
+    if path.endswith(".json"):
+        return counted([json.loads(text)])
+    try:
+        return counted(list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def counted(read: list[Any]) -> list[Any]:
+    """Return documents; raise `ValueError` for more than `MOST_PARTS`: few lines of YAML can stand for any number."""
+    open_, number = [*read], 0
+    while open_:
+        number += 1
+        if number > MOST_PARTS:
+            raise ValueError(f"it has more than {MOST_PARTS} parts")
+        part = open_.pop()
+        if isinstance(part, dict):
+            open_ += part.values()
+        elif isinstance(part, list | tuple | set):
+            open_ += part
+    return read
+
+
+def schema_faults(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the faults of each document, as pairs of a place and a sentence; no schema is fetched from anywhere."""
+    from jsonschema import exceptions, validators
+    from referencing import Registry
+
+    kind = validators.validator_for(request["against"], default=validators.validator_for({}))
+    try:
+        kind.check_schema(request["against"])
+    except exceptions.SchemaError as error:
+        return {"wrong": f"the schema is none: {error.message}"[:SAID]}
+    validator = kind(request["against"], registry=Registry())
+    faults: dict[str, list[tuple[str, str, str]]] = {}
+    for path in request["paths"]:
+        try:
+            read = documents(path)
+        except (ValueError, RecursionError) as error:
+            faults[path] = [("", "not-read", f"it is neither JSON nor YAML: {error}"[:SAID])]
+            continue
+        faults[path] = [fault for one in read for fault in faults_of(validator, one)][:MOST_FAULTS]
+        if sum(map(len, faults.values())) > MOST_IN_ALL:
+            break
+    return {"faults": faults}
+
+
+def faults_of(validator: Any, document: Any) -> Iterator[tuple[str, str, str]]:  # noqa: ANN401 - any JSON
+    """Yield place, keyword and sentence of the faults of a document."""
+    for number, error in enumerate(validator.iter_errors(document)):
+        if number >= MOST_FAULTS:
+            return
+        place = "/".join(map(str, error.absolute_path))
+        wanted = json.dumps(error.validator_value, default=str)
+        said = error.message if len(error.message) <= SAID else f"does not fit {error.validator}: {wanted}"
+        yield place, str(error.validator), said[:SAID]
+
+
+def rego_results(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the result of each policy about the input, or about the documents where none is given."""
+    from regopy import Interpreter
+
+    found = files_of(request["paths"])
+    about = request.get("input", found)
+    results = [result_of(Interpreter(), policy, about) for policy in request["policies"]]
+    return {"results": results, "unread": found["unread"]}
+
+
+def result_of(rego: Any, policy: Mapping[str, str], about: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return the result of one policy in a list, an empty one where it has none, or why it cannot be asked."""
+    try:
+        rego.add_module(policy["name"], policy["rego"])
+        rego.set_input(about)
+        found = rego.query(f"result := {policy['query']}")  # a bare false would be no result
+    except Exception as error:  # noqa: BLE001 - whatever the library raises for a text that is no policy
+        return "; ".join(FAULT.findall(str(error)))[:SAID] or "it cannot be read"
+    if not found.ok():
+        return "; ".join(FAULT.findall(str(found)))[:SAID] or "it cannot be evaluated"
+    return [one.bindings["result"] for one in found.results if "result" in one.bindings][:1]
+
+
+def files_of(paths: list[str]) -> Mapping[str, Any]:
+    """Return the document of each file, a list where it has several, and the files that could not be read."""
+    found: dict[str, Any] = {}
+    unread: list[str] = []
+    for path in paths:
+        try:
+            read = documents(path)
+        except (ValueError, RecursionError):
+            unread.append(path)
+            continue
+        found[path] = read[0] if len(read) == 1 else read
+    return {"files": found, "unread": unread}
+
+
+if __name__ == "__main__":
+    main()
