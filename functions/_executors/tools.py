@@ -256,6 +256,14 @@ class ToolExecutor(JobExecutor[P]):
             await asyncio.to_thread(remove_folder, job.folder)
 
 
+def projects_check(settings: ExecutorSettings) -> ToolCheck:
+    """Return whether the worker's owner has projects, and whether they are there."""
+    absent = [str(path) for path in settings.projects if not path.is_dir()]
+    named = ", ".join(map(str, settings.projects)) or "none"
+    missing = f"; not there: {', '.join(absent)}" if absent else ""
+    return ToolCheck("projects", bool(settings.projects) and not absent, f"WORKER_PROJECTS: {named}{missing}")
+
+
 def project_in(settings: ExecutorSettings, name: str) -> Path:
     """Return the folder of a project below those of the worker's owner; raise `CallFailed` for any other."""
     for base in map(Path.resolve, settings.projects):

@@ -52,6 +52,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
@@ -71,12 +72,13 @@ def _models() -> Mapping[str, type[ExecutorParameters]]:
         container,
         execute,
         helm,
+        sam,
         scan,
         terraform,
         testing,
     )
 
-    modules = (argocd, cluster, cluster_deploy, container, execute, helm, scan, terraform, testing)
+    modules = (argocd, cluster, cluster_deploy, container, execute, helm, sam, scan, terraform, testing)
     return {name: model for module in modules for name, model in module.MODELS.items()}
 
 
