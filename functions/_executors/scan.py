@@ -119,7 +119,7 @@ class ScanExecutor(JobExecutor[ScanParameters]):
             raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
         tools = _tools(context.parameters)
         try:
-            files = await asyncio.to_thread(self._laid_out, context.parameters, folder)
+            files = await asyncio.to_thread(self._laid_out, context, folder)
         except BaseException as error:
             await asyncio.to_thread(remove_folder, folder)
             if isinstance(error, TargetRefused):
@@ -180,8 +180,9 @@ class ScanExecutor(JobExecutor[ScanParameters]):
         for scanner in self._scanners.values():
             await scanner.aclose()
 
-    def _laid_out(self, given: ScanParameters, folder: Path) -> Sequence[str]:
-        return laid_out(given.target, folder / "target", work=self._settings.folder, owned=self._own.folder)
+    def _laid_out(self, context: JobContext[ScanParameters], folder: Path) -> Sequence[str]:
+        owned, work = self._own.folder, self._settings.folder
+        return laid_out(context.parameters.target, folder / "target", work=work, owned=owned, fetch=context.fetch)
 
     async def _ended(self, scan: RunningScan) -> None:
         scan.task.cancel()

@@ -10,14 +10,16 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 from typing import IO, cast
 from urllib.parse import unquote, urlsplit
 
 from functions._core.executors.scan import ArtifactReference, ScanTarget
+from functions._executors.file_store import StoreFailed
 from functions._executors.work_folder import remove_folder
 
 MOST_FILES = 5_000
@@ -31,6 +33,10 @@ CHUNK = 256 * 1024
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 LEFT_OUT = frozenset({".git"})
 FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+Fetch = Callable[[str], Iterator[bytes]]
+"""Yields the content of a file of the worker's store; see `JobContext.fetch`."""
 
 
 class TargetRefused(Exception):
@@ -69,10 +75,13 @@ class TargetFolder:
         self.files.append(name)
 
 
-def laid_out(target: ScanTarget | None, folder: Path, *, work: Path, owned: Path | None) -> Sequence[str]:
+def laid_out(
+    target: ScanTarget | None, folder: Path, *, work: Path, owned: Path | None, fetch: Fetch | None = None
+) -> Sequence[str]:
     """Lay a target into `folder`, which it makes, and return the paths of all files; raise `TargetRefused`.
 
-    `work` is the folder of all jobs, where artifacts are; `owned` the owner's folder.
+    `work` is the folder of all jobs, where artifacts are, unless the worker's store has them, from which they are
+    fetched; `owned` the owner's folder.
     """
     folder.mkdir(parents=True, mode=0o700)
     laid = TargetFolder(folder)
@@ -81,7 +90,8 @@ def laid_out(target: ScanTarget | None, folder: Path, *, work: Path, owned: Path
     for path, text in target.files.items():
         laid.add(path, io.BytesIO(text.encode(errors="replace")))
     for artifact in target.artifacts:
-        _add_artifact(laid, artifact, work)
+        with _artifact(artifact, work, folder.parent, fetch) as source:
+            _add_artifact(laid, artifact, source)
     if target.folder is not None:
         if owned is None:
             text = "the worker's owner has no folder for targets (WORKER_SCAN_FOLDER)"
@@ -115,28 +125,54 @@ def _safe(path: str) -> str:
     return str(pure)
 
 
-def _add_artifact(laid: TargetFolder, artifact: ArtifactReference, work: Path) -> None:
-    path = Path(unquote(urlsplit(artifact.uri).path))
-    base = work.resolve()
-    if not path.is_relative_to(base) or ".." in path.parts:
-        raise TargetRefused("an artifact is no file of a job of this worker")
+def _artifact(artifact: ArtifactReference, work: Path, beside: Path, fetch: Fetch | None) -> IO[bytes]:
+    """Open an artifact of a job of this worker, or of the worker's store."""
+    parts = urlsplit(artifact.uri)
+    path, base = Path(unquote(parts.path)), work.resolve()
+    if parts.scheme != "file" or not path.is_relative_to(base) or ".." in path.parts:
+        if fetch is None:
+            raise TargetRefused("an artifact is no file of a job of this worker")
+        return _fetched(artifact, beside, fetch)
     try:
         descriptor = _opened(base, path.relative_to(base).parts)
     except OSError as error:
         text = "an artifact is not here: it is removed, or on the machine of another worker"
         raise TargetRefused(text, "artifact_missing", retryable=True) from error
-    name = artifact.name or path.name
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise TargetRefused("an artifact is no file")
-    with os.fdopen(descriptor, "rb") as source:
-        if _hash(source) != artifact.sha256:
-            raise TargetRefused("an artifact has another content than its task has said", "artifact_changed")
-        source.seek(0)
-        if name.endswith(ARCHIVES):
-            _unpack(laid, source, name)
-        else:
-            laid.add(name, source)
+    return os.fdopen(descriptor, "rb")
+
+
+def _fetched(artifact: ArtifactReference, beside: Path, fetch: Fetch) -> IO[bytes]:
+    """Return an artifact of the worker's store, as a file without a name."""
+    file = cast("IO[bytes]", TemporaryFile(dir=beside))  # noqa: SIM115 - the caller closes it
+    left = MOST_BYTES
+    try:
+        for data in fetch(artifact.uri):
+            left -= len(data)
+            if left < 0:
+                break
+            file.write(data)
+    except StoreFailed as error:
+        file.close()
+        raise TargetRefused(f"an artifact cannot be fetched: {error}", "artifact_missing", retryable=True) from error
+    if left < 0:
+        file.close()
+        raise TargetRefused(f"an artifact has more than {MOST_BYTES} bytes", "target_too_large")
+    file.seek(0)
+    return file
+
+
+def _add_artifact(laid: TargetFolder, artifact: ArtifactReference, source: IO[bytes]) -> None:
+    name = artifact.name or PurePosixPath(unquote(urlsplit(artifact.uri).path)).name
+    if _hash(source) != artifact.sha256:
+        raise TargetRefused("an artifact has another content than its task has said", "artifact_changed")
+    source.seek(0)
+    if name.endswith(ARCHIVES):
+        _unpack(laid, source, name)
+    else:
+        laid.add(name, source)
 
 
 def _hash(source: IO[bytes]) -> str:
