@@ -97,6 +97,7 @@ class CallExecutor(JobExecutor[CP]):
     """Base of executors whose jobs are calls of services, within the networks that the worker's owner allows."""
 
     family: ClassVar[str] = "execute"
+    detached: ClassVar[bool] = True
     task_types: ClassVar[frozenset[TaskType]] = WORK
     Outputs = CallOutputs
 

@@ -76,6 +76,7 @@ class ContainerExecutor(JobExecutor[ContainerParameters]):
     """Runs containers by an engine of this machine."""
 
     name: ClassVar[str] = "container"
+    detached: ClassVar[bool] = True
     family: ClassVar[str] = "execute"
     task_types: ClassVar[frozenset[TaskType]] = WORK
     Parameters = ContainerParameters

@@ -148,6 +148,10 @@ class JobExecutor(Protocol[P]):
     """The kind of work in lower case, such as execute, test or validate; a worker offers it as a capability."""
     task_types: ClassVar[frozenset[TaskType]]
     """The types of the tasks that it does."""
+    detached: ClassVar[bool] = False
+    """Whether its jobs go on without the process that has begun them, and a handle is all that it takes to look at one
+    from another: then the platform itself can do them (`FLOWC_EXECUTORS`). A job that ends while it is begun may be
+    looked at by that process alone, if beginning it again with its key does no harm."""
     Parameters: type[P]
     """The model of the parameters; C1 checks plans against that of an executor in the table."""
     Outputs: type[Model]
