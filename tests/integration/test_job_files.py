@@ -188,6 +188,32 @@ class TestArtifacts:
             output = await shell(second, "cat in/it.whl", {"ticket_id": "t-2"}, files={"in/it.whl": artifact})
             assert output["stdout"] == "wheel"
 
+    async def test_a_scan_looks_at_what_is_kept_and_keeps_what_it_finds(
+        self, tmp_path: Path, aws_services: "Aws"
+    ) -> None:
+        settings = settings_for(tmp_path, logs=f"s3://{await aws_services.bucket()}/jobs")
+        made = await shell(settings, "mkdir d; printf '{\"port\": 70000}' > d/a.json", artifacts=["d/*"])
+        against = {"tool": "json_schema", "against": {"properties": {"port": {"maximum": 65535}}}}
+        given = {"provider": "scan", "tools": [against], "fail_on": "CRITICAL", "sarif": "artifact"}
+        jobs = JobsExecutor([ScanExecutor(settings)], pauses=(0.0,), settings=settings)
+        target = {"artifacts": made["artifacts"]}
+        about = {"ticket_id": "t-2", "task_type": "VALIDATE"}
+        output = await jobs.run(assigned({**given, "target": target}, **about))
+        assert isinstance(output, dict)
+        assert [one["file"] for one in output["findings"]] == ["d/a.json"]
+        [report] = output["artifacts"]
+        assert report["uri"] == f"s3://{aws_services.name}/jobs/t-2/1/artifacts/findings.sarif"
+        kept = await asyncio.to_thread(read, settings, report["uri"])
+        assert (len(kept), sha256(kept).hexdigest()) == (report["size"], report["sha256"])
+        assert left_in(settings) == []
+        other: Output = {"uri": f"s3://{aws_services.name}/x"}
+        for changes, kind in ((other, "artifact_missing"), ({"sha256": "0" * 64}, "artifact_changed")):
+            target = {"artifacts": [{**made["artifacts"][0], **changes}]}
+            with pytest.raises(TaskFailed) as failed:
+                await jobs.run(assigned({**given, "target": target}, **about))
+            assert failed.value.kind == kind
+        await jobs.aclose()
+
     async def test_a_file_that_is_another_one_or_from_elsewhere_is_not_taken(self, tmp_path: Path) -> None:
         settings = settings_for(tmp_path)
         made = await shell(settings, "printf wheel > a", artifacts=["a"])
@@ -218,6 +244,10 @@ class TestArtifacts:
         with pytest.raises(TaskFailed) as failed:
             await shell(settings, "printf 1 > a", artifacts=["a"])
         assert (failed.value.kind, failed.value.retryable) == ("artifacts_not_kept", True)
+
+
+def left_in(settings: ExecutorSettings) -> list[Path]:
+    return list(settings.folder.iterdir())
 
 
 def names(create: Callable[[str], Any]) -> list[str]:
