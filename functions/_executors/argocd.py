@@ -96,6 +96,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
     name: ClassVar[str] = "argocd"
     family: ClassVar[str] = FAMILY
     task_types: ClassVar[frozenset[TaskType]] = DEPLOYING
+    detached: ClassVar[bool] = True
     Parameters = ArgocdParameters
     Outputs = ArgocdOutputs
 

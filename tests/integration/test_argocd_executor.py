@@ -328,7 +328,7 @@ class TestOnce:
 
 
 class TestLooksOfOtherProcesses:
-    """Where nothing lives for long, each look at a job is made by a process that has seen nothing before."""
+    """Where the platform does jobs itself, each look is made by a process that has seen nothing before."""
 
     @pytest.mark.parametrize(
         ("health", "words"), [("Degraded", "going back"), ("Progressing", "going back"), ("Healthy", "")]
