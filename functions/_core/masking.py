@@ -43,6 +43,16 @@ class Mask:
             return {self.text(name): self.json(part) for name, part in value.items()}
         return [self.json(part) for part in value] if isinstance(value, list | tuple) else value
 
+    def is_in(self, value: Any) -> bool:  # noqa: ANN401 any JSON
+        """Whether one of the values is in a JSON value, also in names of members."""
+        if self._text is None or value is None:
+            return False
+        if isinstance(value, Mapping):
+            return any(self.is_in(name) or self.is_in(part) for name, part in value.items())
+        if isinstance(value, list | tuple):
+            return any(map(self.is_in, value))
+        return self._text.search(str(value)) is not None
+
     def data(self, data: bytes, start: int = 0) -> bytes:
         """Return UTF-8 from `start` on without the values, also without one that lies across `start`."""
         return self._masked(data, start, len(data))[0]

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from functions._adapters.http.reply import Reply
 from functions._core.executors.testing import SuiteOutputs, SuiteParameters
-from functions._core.masking import Mask
 from functions._core.records.values import Model, TaskType
 from functions._executors.artifacts import fitting
 from functions._executors.calls import PASSING, UNREAD
@@ -82,6 +81,7 @@ class CiExecutor(JobExecutor[SP]):
 
     family: ClassVar[str] = "test"
     task_types: ClassVar[frozenset[TaskType]] = frozenset({TaskType.TEST})
+    detached: ClassVar[bool] = True
     Outputs = SuiteOutputs
     reach: ClassVar[str]
     """The path of a harmless question that takes the worker's credentials."""
@@ -193,10 +193,8 @@ class CiExecutor(JobExecutor[SP]):
         if not any(fitting(pattern).fullmatch(target) for pattern in self._settings.repositories):
             text = f"the worker's owner does not allow {target} (WORKER_REPOSITORIES)"
             raise CallFailed(text, transient=False, kind="not_allowed")
-        given = context.parameters.model_dump(mode="json")
-        if Mask(context.secrets).json(given) != given:
-            text = "a secret is among the parameters, which everybody can see who may see the run"
-            raise CallFailed(text, transient=False, kind="secret_in_inputs")
+        why = "a secret is among the parameters, which everybody can see who may see the run"
+        context.refuse_secrets(context.parameters.model_dump(mode="json"), why, "secret_in_inputs")
 
     async def _found(self, context: JobContext[SP], pauses: Sequence[float]) -> SeenRun | None:
         """Return the run with the key of the job, looking with patience for one that has not failed."""

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from functions._core.executors.cluster_deploy import FluxOutputs, FluxParameters
-from functions._core.executors.deploy import DEPLOYING, FAMILY
-from functions._core.records.values import TaskType
-from functions._executors.cluster import KEY, ClusterApi, admit_namespace, key_hash, part_of
+from functions._executors.cluster import KEY, admit_namespace, key_hash, part_of
+from functions._executors.cluster_executor import SINCE, ClusterDeployExecutor
 from functions._executors.flux_objects import (
     FluxPair,
     application_patch,
@@ -30,45 +29,37 @@ from functions._executors.flux_objects import (
 from functions._executors.port import (
     CallFailed,
     JobContext,
-    JobExecutor,
     JobFailed,
     JobHandle,
     JobRunning,
     JobState,
     JobSucceeded,
-    ToolCheck,
 )
 from functions._executors.revisions import REVISION, TICKET, Before, history_of, marks_of, packed
-from functions._executors.settings import ExecutorSettings
 
 LOOK_SECONDS = 5.0
-RIGHTS = (
-    ("get", "kustomize.toolkit.fluxcd.io", "kustomizations"),
-    ("patch", "kustomize.toolkit.fluxcd.io", "kustomizations"),
-    ("get", "source.toolkit.fluxcd.io", "gitrepositories"),
-    ("patch", "source.toolkit.fluxcd.io", "gitrepositories"),
-)
-"""What the worker's account needs for a Kustomization of a GitRepository."""
 
 Context = JobContext[FluxParameters]
 
 
-class FluxExecutor(JobExecutor[FluxParameters]):
+class FluxExecutor(ClusterDeployExecutor[FluxParameters]):
     """Deploys by the Flux of one cluster."""
 
     name: ClassVar[str] = "flux"
-    family: ClassVar[str] = FAMILY
-    task_types: ClassVar[frozenset[TaskType]] = DEPLOYING
     Parameters = FluxParameters
     Outputs = FluxOutputs
-
-    def __init__(self, settings: ExecutorSettings) -> None:
-        self._settings = settings
-        self._api = ClusterApi(settings)
+    rights = (  # for a Kustomization of a GitRepository
+        ("get", "kustomize.toolkit.fluxcd.io", "kustomizations"),
+        ("patch", "kustomize.toolkit.fluxcd.io", "kustomizations"),
+        ("get", "source.toolkit.fluxcd.io", "gitrepositories"),
+        ("patch", "source.toolkit.fluxcd.io", "gitrepositories"),
+    )
 
     async def start(self, context: Context) -> JobHandle:
         """Look at what is there; nothing is changed yet."""
         given = context.parameters
+        why = "a secret is among the parameters, which everybody can read who may read the application; use valuesFrom"
+        context.refuse_secrets(given.model_dump(mode="json", exclude={"compensates"}), why)
         pair = await self._pair(context)
         adopted = pair.key == key_hash(context.idempotency_key)
         history = history_of(pair.application)
@@ -79,11 +70,11 @@ class FluxExecutor(JobExecutor[FluxParameters]):
             same = history and marks_of(pair.application)[TICKET] == context.ticket_id
             previous = history[0].revision if same else pair.revision
         keys = [pair.key, _key_of_source(pair)]
-        data = {"revision": revision, "previous": previous, "keys": keys, "since": time.time()}
+        data = {"revision": revision, "previous": previous, "keys": keys, SINCE: time.time()}
         name = f"{given.namespace}/{given.kind}/{given.application}"
         return JobHandle(job_id=name, adopted=adopted, data=data)
 
-    async def poll(self, context: Context, handle: JobHandle) -> JobState:
+    async def look(self, context: Context, handle: JobHandle) -> JobState:
         """Change the objects, or look at what Flux makes of them."""
         pair, key = await self._pair(context), key_hash(context.idempotency_key)
         if any(
@@ -99,35 +90,22 @@ class FluxExecutor(JobExecutor[FluxParameters]):
             return JobRunning(message="Flux is asked to apply it", pause_seconds=LOOK_SECONDS)
         state = self._state(context, handle, pair)
         if isinstance(state, JobFailed) and not context.parameters.rolls_back:
-            back = await self._taken_back(context, handle)
+            back = await self.taken_back(context, handle)
             return JobFailed(state.kind, f"{state.message}{back}", retryable=False)
         return state
 
-    async def cancel(self, context: Context, handle: JobHandle) -> None:
-        """Take back what was changed; a rollback stays as far as it is."""
-        if not context.parameters.rolls_back:
-            context.log(f"cancelled{await self._taken_back(context, handle) or ', and left as it is'}")
-
-    async def check(self) -> Sequence[ToolCheck]:
-        """Ask the cluster what the worker may do."""
-        return await self._api.checks(self._settings, RIGHTS)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._api.aclose()
-
     async def _pair(self, context: Context) -> FluxPair:
         given = context.parameters
-        admit_namespace(self._settings, given.namespace)
-        application = await self._api.get(application_path(given))
+        admit_namespace(self.settings, given.namespace)
+        application = await self.api.get(application_path(given))
         if application is None:
             text = f"there is no {given.kind} {given.application} in {given.namespace}"
             raise CallFailed(text, transient=False, kind="not_found")
         named = source_of(application, given.namespace)
         if named is None:
             return FluxPair(application, None)
-        admit_namespace(self._settings, named.namespace)
-        source = await self._api.get(named.path)
+        admit_namespace(self.settings, named.namespace)
+        source = await self.api.get(named.path)
         if source is None:
             raise CallFailed(f"there is no {named.kind} that it follows", transient=False, kind="not_found")
         if named.kind == "Bucket" and given.revision and not given.rolls_back:
@@ -190,12 +168,12 @@ class FluxExecutor(JobExecutor[FluxParameters]):
             )
         if rollout.state == "failed":
             return JobFailed("unhealthy", f"{name}: {rollout.words}", retryable=False)
-        if time.time() - float(handle.data["since"]) >= given.health_timeout_seconds:
+        if self.late(context, handle):
             late = f"not healthy in {given.health_timeout_seconds:g} s: {name}: {rollout.words}"
             return JobFailed("unhealthy", late, retryable=False)
         return JobRunning(message=rollout.words, pause_seconds=LOOK_SECONDS)
 
-    async def _taken_back(self, context: Context, handle: JobHandle) -> str:
+    async def taken_back(self, context: Context, handle: JobHandle) -> str:
         """Take back what this job has changed, and return what came of it as the end of a sentence."""
         if not context.parameters.rollback_on_failure:
             return ""
@@ -226,7 +204,7 @@ class FluxExecutor(JobExecutor[FluxParameters]):
 
     async def _patched(self, path: str, patch: Mapping[str, Any]) -> None:
         try:
-            await self._api.merge(path, patch)
+            await self.api.merge(path, patch)
         except CallFailed as failure:
             if failure.kind != "conflict":
                 raise

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 from pydantic import Field
 
 from functions._core.executors.parameters import ExecutorParameters
+from functions._core.masking import Mask
 from functions._core.records.values import JsonObject, Model, TaskType
 from functions._executors.file_store import StoredFile
 
@@ -116,6 +117,11 @@ class JobContext(Generic[P]):
     def seconds_left(self) -> float:
         """Time until the attempt times out; never below 0."""
         return max(0.0, self.remaining())
+
+    def refuse_secrets(self, shown: object, why: str, kind: str = "secret_in_parameters") -> None:
+        """Raise `CallFailed` where a secret is in what others than the job can see; `why` says who can."""
+        if Mask(self.secrets).is_in(shown):
+            raise CallFailed(why, transient=False, kind=kind)
 
     def log(self, line: str) -> None:
         """Write a line to the log of the ticket."""

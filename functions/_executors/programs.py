@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-from functions._core.executors.execute import Limits, ProgramOutputs, ProgramParameters
-from functions._core.masking import LEAST, Mask, MaskedStream
+from functions._core.executors.execute import Artifact, Limits, ProgramOutputs, ProgramParameters
+from functions._core.masking import Mask, MaskedStream
 from functions._core.records.values import Model
 from functions._executors.artifacts import ArtifactsRefused, artifacts_in, put_files
 from functions._executors.file_store import StoredFile, StoreFailed
@@ -232,10 +232,8 @@ class ProgramExecutor(JobExecutor[PP]):
 
     def _admit(self, spec: ProgramSpec, context: JobContext[PP]) -> None:
         """Refuse a program that would show a secret to whoever lists processes."""
-        shown = [part for part in spec.argv for secret in context.secrets if len(secret) >= LEAST and secret in part]
-        if shown:
-            text = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
-            raise CallFailed(text, transient=False, kind="secret_in_arguments")
+        why = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
+        context.refuse_secrets(spec.argv, why, "secret_in_arguments")
 
     async def _given(self, context: JobContext[PP], folder: Path) -> None:
         """Put the files into the folder that the plan names."""
@@ -268,15 +266,22 @@ async def started_program(
 
 def outputs_of(end: ProgramEnd, patterns: Sequence[str], value: object = None) -> JobState:
     """Return the outputs of a program that has succeeded, or the failure to have made what was asked for."""
+    artifacts = made_files(end, patterns)
+    if isinstance(artifacts, JobFailed):
+        return artifacts
+    return JobSucceeded(
+        ProgramOutputs(exit_code=end.exit_code, stdout=end.stdout, stderr=end.stderr, value=value, artifacts=artifacts)
+    )
+
+
+def made_files(end: ProgramEnd, patterns: Sequence[str]) -> tuple[Artifact, ...] | JobFailed:
+    """Return the files that a program has made, kept where there is a store, or the failure to have made them."""
     try:
-        artifacts = artifacts_in(end.folder, patterns, end.keep) if patterns else ()
+        return artifacts_in(end.folder, patterns, end.keep) if patterns else ()
     except (ArtifactsRefused, OSError) as error:
         return JobFailed("artifacts", str(error))
     except StoreFailed as error:
         return JobFailed("artifacts_not_kept", str(error))
-    return JobSucceeded(
-        ProgramOutputs(exit_code=end.exit_code, stdout=end.stdout, stderr=end.stderr, value=value, artifacts=artifacts)
-    )
 
 
 def last_words(end: ProgramEnd) -> str:

@@ -9,9 +9,8 @@ killed is begun again.
 import asyncio
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
@@ -31,7 +30,8 @@ from functions._core.executors.scan import ScanFinding, ScanOutputs, ScanParamet
 from functions._core.guards.detector import without_secrets
 from functions._core.masking import Mask
 from functions._core.records.values import TaskType
-from functions._executors.file_store import StoreFailed
+from functions._executors.artifacts import artifacts_in
+from functions._executors.file_store import StoredFile, StoreFailed
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -113,13 +113,19 @@ class ScanExecutor(JobExecutor[ScanParameters]):
 
     async def start(self, context: JobContext[ScanParameters]) -> JobHandle:
         """Lay the target down and start all tools."""
+        given = context.parameters
+        shown = [
+            *(tool.model_dump(mode="json", exclude={"against", "files"}) for tool in given.tools),
+            *(policy.model_dump(mode="json", exclude={"rego"}) for policy in given.policies),
+        ]
+        context.refuse_secrets(shown, "a secret is in what becomes part of an address")
         try:
             folder = await asyncio.to_thread(folder_for, self._settings.folder, context.ticket_id, context.attempt)
         except OSError as error:
             raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
         tools = _tools(context.parameters)
         try:
-            files = await asyncio.to_thread(self._laid_out, context.parameters, folder)
+            files = await asyncio.to_thread(self._laid_out, context, folder)
         except BaseException as error:
             await asyncio.to_thread(remove_folder, folder)
             if isinstance(error, TargetRefused):
@@ -149,16 +155,19 @@ class ScanExecutor(JobExecutor[ScanParameters]):
         if not scan.task.done():
             return JobRunning(100 * scan.ended / scan.tools, pause_seconds=0)
         del self._scans[handle.job_id]
-        kept: tuple[Artifact, ...] = ()
+        left = scan.folder
         try:
             results = scan.task.result()
             found = await asyncio.to_thread(_sorted, results)
+            kept: tuple[Artifact, ...] = ()
             if context.parameters.sarif == "artifact":
-                kept = await asyncio.to_thread(_written, found, scan.folder, context)
+                kept = await asyncio.to_thread(_written, found, scan.folder, context.keep)
+                left = scan.folder / "target" if context.keep is None else scan.folder
             return await asyncio.to_thread(judged, context, results, found, kept)
+        except StoreFailed as error:
+            return JobFailed("artifacts_not_kept", str(error))
         finally:
-            here = any(one.uri.startswith(scan.folder.as_uri()) for one in kept)
-            await asyncio.to_thread(remove_folder, scan.folder / "target" if here else scan.folder)
+            await asyncio.to_thread(remove_folder, left)
 
     async def cancel(self, context: JobContext[ScanParameters], handle: JobHandle) -> None:  # noqa: ARG002 - the port's
         """End all tools."""
@@ -180,8 +189,11 @@ class ScanExecutor(JobExecutor[ScanParameters]):
         for scanner in self._scanners.values():
             await scanner.aclose()
 
-    def _laid_out(self, given: ScanParameters, folder: Path) -> Sequence[str]:
-        return laid_out(given.target, folder / "target", work=self._settings.folder, owned=self._own.folder)
+    def _laid_out(self, context: JobContext[ScanParameters], folder: Path) -> Sequence[str]:
+        target = folder / "target"
+        return laid_out(
+            context.parameters.target, target, work=self._settings.folder, owned=self._own.folder, fetch=context.fetch
+        )
 
     async def _ended(self, scan: RunningScan) -> None:
         scan.task.cancel()
@@ -327,27 +339,12 @@ def _sarif(found: Sequence[ScanFinding]) -> Mapping[str, Any]:
     return sarif_of(found[:most])
 
 
-def _written(found: Sequence[ScanFinding], folder: Path, context: JobContext[ScanParameters]) -> tuple[Artifact, ...]:
-    """Write the findings to the worker's store, or else to the folder of the job."""
-    text = json.dumps(sarif_of(found), indent=1).encode()
-    uri = _stored(text, context)
-    if not uri:
-        (folder / REPORT).write_bytes(text)
-        uri = (folder / REPORT).as_uri()
-    return (Artifact(name=REPORT, size=len(text), sha256=sha256(text).hexdigest(), uri=uri),)
-
-
-def _stored(text: bytes, context: JobContext[ScanParameters]) -> str:
-    if context.keep is None:
-        return ""
-    try:
-        file = context.keep(f"artifacts/{REPORT}")
-        file.write(text)
-        file.close()
-    except StoreFailed as error:
-        context.log(f"the findings stay on the worker: {error}")
-        return ""
-    return file.uri
+def _written(
+    found: Sequence[ScanFinding], folder: Path, keep: Callable[[str], StoredFile] | None
+) -> tuple[Artifact, ...]:
+    """Write all findings to the folder of the job, and return where they are kept; raise `StoreFailed`."""
+    (folder / REPORT).write_text(json.dumps(sarif_of(found), indent=1), encoding="utf-8")
+    return artifacts_in(folder, (REPORT,), keep)
 
 
 def _line(outcome: ToolOutcome) -> str:

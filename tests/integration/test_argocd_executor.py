@@ -446,15 +446,27 @@ class TestFaults:
         assert "answered 403" in failure.message
         assert TOKEN not in failure.message
 
+    @pytest.mark.parametrize(
+        ("given", "place"),
+        [
+            ({"revision": "hunter2-hunter2"}, "/revision"),
+            ({"values": {"db": {"password": "hunter2-hunter2"}}}, "/values/db/password"),
+            ({"values": {"hunter2-hunter2": 1}, "service": "hunter2-hunter2"}, "/service"),
+            ({"images": ["shop:hunter2-hunter2"]}, "/images/0"),
+        ],
+        ids=["revision", "value", "name", "image"],
+    )
+    async def test_a_secret_is_nothing_that_an_application_shows(
+        self, argo: ArgocdServer, run: Run, given: dict[str, Any], place: str
+    ) -> None:
+        failure = await failed(run({**SHOP, **given}, secrets=[place]))
+        assert (failure.kind, failure.retryable) == ("secret_in_parameters", False)
+        assert argo.requests == []
+        assert "hunter2" not in failure.message
+
     async def test_a_namespace_that_is_not_the_applications_is_told(self, argo: ArgocdServer, run: Run) -> None:
         assert (await failed(run({**SHOP, "namespace": "test"}))).kind == "another_namespace"
         assert argo.syncs == []
-
-    async def test_a_secret_does_not_get_into_an_application(self, argo: ArgocdServer, run: Run) -> None:
-        values = {"db": {"password": 'hunter"2'}}
-        failure = await failed(run({**SHOP, "values": values}, secrets=["/values/db/password"]))
-        assert (failure.kind, failure.retryable) == ("secret_in_application", False)
-        assert argo.requests == []
 
     async def test_several_sources_are_synced_and_not_changed(self, argo: ArgocdServer, run: Run) -> None:
         argo.app["spec"] = {"sources": [{"chart": "a"}, {"chart": "b"}]}

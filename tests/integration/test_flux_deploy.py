@@ -67,8 +67,9 @@ def executor_for(api: KubeApi, **changes: Any) -> FluxExecutor:
 
 
 async def run(jobs: JobsExecutor, ticket: str = "t-1", attempt: int = 1, **more: Any) -> dict[str, Any]:
+    secrets = more.pop("secrets", [])
     given = {"provider": "flux", "namespace": "web", "application": "shop", **more}
-    output = await jobs.run(assigned(given, ticket_id=ticket, task_type="DEPLOY", attempt=attempt))
+    output = await jobs.run(assigned(given, ticket_id=ticket, task_type="DEPLOY", attempt=attempt, secrets=secrets))
     assert isinstance(output, dict)
     return output
 
@@ -346,6 +347,22 @@ class TestAttacks:
     ) -> None:
         asked = len(api.requests)
         assert (await failure(jobs, **changes)).kind == "bad_parameters"
+        assert len(api.requests) == asked
+
+    @pytest.mark.parametrize(
+        ("given", "place"),
+        [
+            ({"revision": "hunter2-hunter2"}, "/revision"),
+            ({"kind": "HelmRelease", "values": {"a": ["hunter2-hunter2"]}}, "/values/a/0"),
+            ({"images": [{"name": "web", "new_tag": "hunter2-hunter2"}]}, "/images/0/new_tag"),
+        ],
+        ids=["revision", "value", "image"],
+    )
+    async def test_a_secret_is_nothing_that_an_application_shows(
+        self, api: KubeApi, jobs: JobsExecutor, given: dict[str, Any], place: str
+    ) -> None:
+        asked = len(api.requests)
+        assert (await failure(jobs, secrets=[place], **given)).kind == "secret_in_parameters"
         assert len(api.requests) == asked
 
     async def test_a_bucket_has_no_revisions(self, api: KubeApi, jobs: JobsExecutor) -> None:

@@ -1,6 +1,7 @@
 """Logs and artifacts of jobs that outlive them: in a folder and in a bucket, masked, bounded, while the job runs."""
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -16,11 +17,14 @@ from functions._core.masking import Mask, MaskedStream
 from functions._executors import file_store
 from functions._executors.command import CommandExecutor
 from functions._executors.file_store import FileStore, FolderStore, StoreFailed, store_at
+from functions._executors.local_tests import SuiteCommandExecutor
 from functions._executors.log_copy import LogCopy
+from functions._executors.scan import ScanExecutor
 from functions._executors.settings import ExecutorSettings
 from functions._worker import runs
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
+from tests.support.ci import GREEN
 from tests.support.jobs import assigned
 from tests.support.loopback import until
 from tests.support.one_machine import one_machine
@@ -56,6 +60,17 @@ async def shell(settings: ExecutorSettings, text: str, assignment: Mapping[str, 
         return await jobs.run(assigned({"provider": "command", "shell": text, **more}, **(assignment or {})))
     finally:
         await jobs.aclose()
+
+
+async def done(executor: Any, settings: ExecutorSettings, parameters: Output, task_type: str) -> Output:
+    """Return the output of a task of another executor."""
+    jobs = JobsExecutor([executor], pauses=(0.0,), settings=settings)
+    try:
+        output = await jobs.run(assigned(parameters, task_type=task_type))
+    finally:
+        await jobs.aclose()
+    assert isinstance(output, dict)
+    return output
 
 
 async def reported(settings: ExecutorSettings, text: str, **more: Any) -> Output:
@@ -238,6 +253,39 @@ def refuses_to_read(store: FileStore, folder: Path) -> None:
     for name in ("link", "pipe", "t/gold", "none"):
         with pytest.raises(StoreFailed):
             list(store.read((folder / "kept" / name).as_uri()))
+
+
+class TestOtherExecutors:
+    async def test_files_that_a_test_has_made_are_kept(self, tmp_path: Path) -> None:
+        settings = settings_for(tmp_path)
+        text = f"echo '{GREEN}' > report.xml; echo made > made.txt"
+        given = {"argv": ["sh", "-c", text], "reports": ["report.xml"], "artifacts": ["made.txt"]}
+        output = await done(SuiteCommandExecutor(settings), settings, {"provider": "test_command", **given}, "TEST")
+        [artifact] = output["artifacts"]
+        assert read(settings, artifact["uri"]) == b"made\n"
+        assert [*settings.folder.iterdir()] == []
+        (tmp_path / "kept").rename(tmp_path / "away")
+        (tmp_path / "kept").write_text("no folder")
+        with pytest.raises(TaskFailed) as failed:
+            await done(SuiteCommandExecutor(settings), settings, {"provider": "test_command", **given}, "TEST")
+        assert failed.value.kind == "artifacts_not_kept"
+
+    async def test_a_scan_reads_files_that_are_kept_and_keeps_its_own(self, tmp_path: Path) -> None:
+        settings = settings_for(tmp_path)
+        log = json.dumps({"runs": [{"tool": {"driver": {"name": "t"}}, "results": [{"ruleId": "r"}]}]})
+        made = await shell(settings, f"echo '{log}' > a.sarif", artifacts=["a.sarif"])
+        [artifact] = made["artifacts"]
+        given = {"provider": "scan", "tools": ["sarif"], "target": {"artifacts": [artifact]}, "sarif": "artifact"}
+        output = await done(ScanExecutor(settings), settings, given, "VALIDATE")
+        assert output["total"] == 1
+        [findings] = output["artifacts"]
+        assert sha256(read(settings, findings["uri"])).hexdigest() == findings["sha256"]
+        assert [*settings.folder.iterdir()] == []
+        for uri, kind in (("file:///etc/passwd", "artifact_missing"), (artifact["uri"] + "x", "artifact_missing")):
+            given["target"] = {"artifacts": [artifact | {"uri": uri}]}
+            with pytest.raises(TaskFailed) as failed:
+                await done(ScanExecutor(settings), settings, given, "VALIDATE")
+            assert failed.value.kind == kind
 
 
 @pytest.mark.parametrize("where", ["ftp://x/y", "s3://", "s3://b/../c", "s3://u@b/c", "s3://b/c?x", "https://b/c"])

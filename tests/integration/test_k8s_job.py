@@ -131,6 +131,9 @@ class TestJob:
         given = {"argv": ["echo", "hunter2-hunter2"], "ticket": {"secrets": ["/argv/1"]}}
         failed = await failure(jobs, **given)
         assert (failed.kind, api.requests) == ("secret_in_arguments", [])
+        given = {"service_account": "hunter2-hunter2", "ticket": {"secrets": ["/service_account"]}}
+        failed = await failure(jobs, "true", **given)
+        assert (failed.kind, api.requests) == ("secret_in_arguments", [])
 
     async def test_a_worker_that_died_before_a_suspended_job_began_left_one_that_begins_now(
         self, api: KubeApi, jobs: JobsExecutor

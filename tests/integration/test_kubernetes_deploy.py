@@ -4,10 +4,13 @@ import asyncio
 import copy
 import json
 from collections.abc import AsyncIterator
+from time import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from functions._executors import cluster_executor
 from functions._executors.cluster import key_hash
 from functions._executors.kubernetes import KubernetesExecutor
 from functions._executors.revisions import HISTORY, REVISION, Before, history_of, packed
@@ -169,6 +172,20 @@ class TestRollback:
         failed = await failure(jobs, deployment(), health_timeout_seconds=1)
         assert "not healthy in 1 s: Deployment/web: its controller has not seen the change yet" in failed.message
         assert api.of("deployments") == []
+
+    async def test_a_clock_that_is_set_meanwhile_makes_nothing_late(
+        self, api: KubeApi, workloads: Workloads, jobs: JobsExecutor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        workloads.held = True
+        running = asyncio.create_task(run(jobs, deployment()))
+        await until(lambda: api.of("deployments"), "the deployment")
+        ahead = SimpleNamespace(time=lambda: time() + 86_400)
+        monkeypatch.setattr(cluster_executor, "time", ahead)
+        looks = len(api.requests)
+        await until(lambda: len(api.requests) > looks + 3 or running.done(), "looks at it")
+        workloads.held = False
+        api.put(f"{DEPLOYMENTS}/web", copy.deepcopy(api.objects[f"{DEPLOYMENTS}/web"]))
+        assert (await running)["health"] == "Healthy"
 
     async def test_compensations_go_back_step_by_step_and_twice_is_as_once(
         self, api: KubeApi, jobs: JobsExecutor
@@ -442,9 +459,28 @@ class TestAttacks:
         assert api.made("PATCH") == []
 
     async def test_a_secret_is_in_no_manifest_but_a_secret(self, api: KubeApi, jobs: JobsExecutor) -> None:
-        given = {"secrets": ["/manifests/0/data/a"]}
+        given: dict[str, Any] = {"secrets": ["/manifests/0/data/a"]}
         assert (await failure(jobs, config(a="hunter2-hunter2"), **given)).kind == "secret_in_manifest"
+        given = {"secrets": ["/revision"], "revision": "hunter2-hunter2"}
+        assert (await failure(jobs, config(a="1"), **given)).kind == "secret_in_parameters"
         assert api.made("PATCH") == []
+
+    async def test_a_secret_is_in_the_data_of_a_secret_alone(self, api: KubeApi) -> None:
+        jobs = JobsExecutor([executor_for(api, kinds=["Secret"])], pauses=(0.0,))
+        secret: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "hunter2"},
+            "stringData": {"a": "hunter2"},
+        }
+        given: dict[str, Any] = {"secrets": ["/manifests/0/stringData/a"]}
+        assert (await failure(jobs, secret, **given)).kind == "secret_in_manifest"
+        secret["metadata"] = {"name": "a", "labels": {"hunter2": "x"}}
+        assert (await failure(jobs, secret, **given)).kind == "secret_in_manifest"
+        assert api.made("PATCH") == []
+        secret["metadata"] = {"name": "a"}
+        await run(jobs, secret, **given)
+        await jobs.aclose()
 
     @pytest.mark.parametrize(
         "planted",

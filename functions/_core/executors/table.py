@@ -2,11 +2,11 @@
 
 C1 checks the parameters of a task that names one of them against its model, and the task's tickets go only to workers
 that offer its capability. A provider that is not in the table is left alone: a worker of a user's own may have its own
-meaning for the word. Models are imported when a plan names one: most plans name none.
+meaning for the word.
 """
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
+from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -27,8 +27,6 @@ class ExecutorEntry(NamedTuple):
     """The kind of work, in lower case: a worker that has the executor offers it as a capability."""
     task_types: frozenset[TaskType]
     """The types of the tasks that it does."""
-    module: str
-    """The module beside this one that has the model of its parameters (`MODELS`)."""
 
 
 WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType.COMPENSATE})
@@ -37,33 +35,51 @@ WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType
 TESTS = frozenset({TaskType.TEST})
 
 EXECUTORS: Mapping[str, ExecutorEntry] = {
-    "command": ExecutorEntry("execute", WORK, "execute"),
-    "python": ExecutorEntry("execute", WORK, "execute"),
-    "http": ExecutorEntry("execute", WORK, "execute"),
-    "container": ExecutorEntry("execute", WORK, "container"),
-    "k8s_job": ExecutorEntry("execute", WORK, "cluster"),
-    "function": ExecutorEntry("execute", WORK, "execute"),
-    "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE}), "scan"),
-    "github_actions": ExecutorEntry("test", TESTS, "testing"),
-    "gitlab_ci": ExecutorEntry("test", TESTS, "testing"),
-    "jenkins": ExecutorEntry("test", TESTS, "testing"),
-    "pytest": ExecutorEntry("test", TESTS, "testing"),
-    "test_command": ExecutorEntry("test", TESTS, "testing"),
-    "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "cluster_deploy"),
-    "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "cluster_deploy"),
-    "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "argocd"),
-    "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "helm"),
-    "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "sam"),
-    "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "terraform"),
+    "command": ExecutorEntry("execute", WORK),
+    "python": ExecutorEntry("execute", WORK),
+    "http": ExecutorEntry("execute", WORK),
+    "container": ExecutorEntry("execute", WORK),
+    "k8s_job": ExecutorEntry("execute", WORK),
+    "function": ExecutorEntry("execute", WORK),
+    "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE})),
+    "github_actions": ExecutorEntry("test", TESTS),
+    "gitlab_ci": ExecutorEntry("test", TESTS),
+    "jenkins": ExecutorEntry("test", TESTS),
+    "pytest": ExecutorEntry("test", TESTS),
+    "test_command": ExecutorEntry("test", TESTS),
+    "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
 
 def model_of(name: str) -> type[ExecutorParameters]:
     """Return the model of the parameters of an executor in the table."""
-    module = import_module(f"{__package__}.{EXECUTORS[name].module}")
-    model: type[ExecutorParameters] = module.MODELS[name]
-    return model
+    return _models()[name]
+
+
+@cache
+def _models() -> Mapping[str, type[ExecutorParameters]]:
+    # They are imported with the first plan that names an executor: most plans name none.
+    from functions._core.executors import (  # noqa: PLC0415
+        argocd,
+        cluster,
+        cluster_deploy,
+        container,
+        execute,
+        helm,
+        sam,
+        scan,
+        terraform,
+        testing,
+    )
+
+    modules = (argocd, cluster, cluster_deploy, container, execute, helm, sam, scan, terraform, testing)
+    return {name: model for module in modules for name, model in module.MODELS.items()}
 
 
 def executor_of(task_type: TaskType, parameters: JsonObject) -> str | None:
