@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from functions._core.executors.argocd import ArgocdOutputs, ArgocdParameters
 from functions._core.executors.deploy import DEPLOYING, FAMILY
-from functions._core.masking import LEAST
 from functions._core.records.values import JsonObject, TaskType, format_time, parse_time
 from functions._executors.argocd_application import (
     BACK,
@@ -116,10 +115,6 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         if not any(fitting(pattern).fullmatch(named) for pattern in self._permitted):
             text = "the worker's owner does not allow this application (WORKER_APPLICATIONS)"
             raise CallFailed(text, transient=False, kind="not_allowed")
-        written = json.dumps([given.revision, given.images, dict(given.values)])
-        if any(json.dumps(secret)[1:-1] in written for secret in context.secrets if len(secret) >= LEAST):
-            text = "a secret would stand in the application, which many may read; let the cluster have it another way"
-            raise CallFailed(text, transient=False, kind="secret_in_application")
         app = await self._application(given)
         if given.namespace and app.namespace and given.namespace != app.namespace:
             text = f"the application deploys to another namespace than {given.namespace}"

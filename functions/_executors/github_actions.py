@@ -49,8 +49,8 @@ class WorkflowRun(Model):
     """A run, as GitHub shows it."""
 
     id: int
-    display_title: str = ""
-    status: str = ""
+    display_title: str | None = None
+    status: str | None = None
     conclusion: str | None = None
     html_url: str = ""
 
@@ -58,7 +58,7 @@ class WorkflowRun(Model):
     def seen(self) -> SeenRun:
         ended = self.status == "completed"
         conclusion = (self.conclusion or "unknown").lower() if ended else ""
-        return SeenRun(str(self.id), self.html_url, ended, conclusion, self.status)
+        return SeenRun(str(self.id), self.html_url, ended, conclusion, self.status or "")
 
 
 class WorkflowRuns(Model):
@@ -150,7 +150,7 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
             query = {"event": "workflow_dispatch", "per_page": str(PAGE), "page": str(page)}
             runs = read_as(WorkflowRuns, await self.api.good("GET", path, query=query, headers=VERSION)).workflow_runs
             for run in runs:
-                if has_key(run.display_title, context.idempotency_key):
+                if has_key(run.display_title or "", context.idempotency_key):
                     return run.seen
             if len(runs) < PAGE:
                 break

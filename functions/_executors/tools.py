@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 from functions._core.executors.execute import Limits
 from functions._core.executors.parameters import ExecutorParameters
-from functions._core.masking import LEAST, Mask
+from functions._core.masking import Mask
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -111,16 +111,15 @@ class ToolJob:
         self._sandbox = sandbox
         self._network = network
         self._passed = passed
+        self._given = context
         secrets = (*context.secrets, *passed.values())
         self._lines = MaskedLines(Mask(secrets), context.write)
         self.context = replace(context, secrets=secrets, write=self._lines.add)
 
     async def run(self, *argv: str, quiet: bool = False, env: Mapping[str, str] | None = None) -> ToolEnd:
         """Run a program to its end; one that is cancelled is ended with all that it has started."""
-        shown = [part for part in argv for secret in self.context.secrets if len(secret) >= LEAST and secret in part]
-        if shown:
-            text = "a secret is an argument of the tool, which every user of the machine can see"
-            raise CallFailed(text, transient=False, kind="secret_in_arguments")
+        why = "a secret is an argument of the tool, which every user of the machine can see"
+        self._given.refuse_secrets(argv, why, "secret_in_arguments")
         confined = self._sandbox.confine(argv, self.folder, ".", LIMITS, network=self._network)
         general = {"PATH": search_path(), "HOME": str(confined.folder), "LANG": os.environ.get("LANG", "C.UTF-8")}
         variables = {**general, **variables_about(self.context), **self._passed, **(env or {})}

@@ -328,7 +328,7 @@ class TestOnce:
 
 
 class TestLooksOfOtherProcesses:
-    """Where nothing lives for long, each look at a job is made by a process that has seen nothing before."""
+    """Where the platform does jobs itself, each look is made by a process that has seen nothing before."""
 
     @pytest.mark.parametrize(
         ("health", "words"), [("Degraded", "going back"), ("Progressing", "going back"), ("Healthy", "")]
@@ -467,12 +467,6 @@ class TestFaults:
     async def test_a_namespace_that_is_not_the_applications_is_told(self, argo: ArgocdServer, run: Run) -> None:
         assert (await failed(run({**SHOP, "namespace": "test"}))).kind == "another_namespace"
         assert argo.syncs == []
-
-    async def test_a_secret_does_not_get_into_an_application(self, argo: ArgocdServer, run: Run) -> None:
-        values = {"db": {"password": 'hunter"2'}}
-        failure = await failed(run({**SHOP, "values": values}, secrets=["/values/db/password"]))
-        assert (failure.kind, failure.retryable) == ("secret_in_application", False)
-        assert argo.requests == []
 
     async def test_several_sources_are_synced_and_not_changed(self, argo: ArgocdServer, run: Run) -> None:
         argo.app["spec"] = {"sources": [{"chart": "a"}, {"chart": "b"}]}

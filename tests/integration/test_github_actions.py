@@ -190,6 +190,10 @@ class TestOnce:
         assert not (await run(jobs, TESTS))["job"]["adopted"]
         assert len(dispatches(github)) == 1
 
+    async def test_runs_of_which_little_is_said_are_passed_over(self, github: GithubServer, jobs: JobsExecutor) -> None:
+        github.add(None, status=None)  # type: ignore[arg-type] # as GitHub's description of its API permits
+        assert (await run(jobs, TESTS))["conclusion"] == "success"
+
     async def test_it_is_found_behind_many_runs_of_others(self, github: GithubServer, jobs: JobsExecutor) -> None:
         mine = github.add("Tests t-1-0")
         for number in range(250):

@@ -25,8 +25,9 @@ Output = dict[str, Any]
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExecutorSettings:
     install(monkeypatch, tmp_path, "helm", "stand_in_helm.py")
-    about = {"WORKER_SANDBOX": "off", "WORKER_FOLDER": str(tmp_path / "work"), "WORKER_HELM_PASS": "HELM_STATE"}
+    about = {"WORKER_SANDBOX": "off", "WORKER_FOLDER": str(tmp_path / "work"), "WORKER_HELM_PASS": "HELM_STATE,STAGE"}
     about |= {"HELM_STATE": str(tmp_path / "releases.json"), "WORKER_APPLICATIONS": "prod/*,shop"}
+    about |= {"STAGE": "prod"}  # a value of the owner's that is a word of the plan, too
     return ExecutorSettings.from_environment({**about, "WORKER_CHARTS": "oci://r.test/acme/*,/srv/charts/*"})
 
 
