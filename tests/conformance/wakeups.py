@@ -167,9 +167,9 @@ class WakeupsSuite(StoresSuite):
         assert [record_id for claim in claims for record_id in claim] == [ticket.ticket_id for ticket in reversed(plan)]
 
     async def test_two_sweepers_never_get_the_same_record(self, stores: Stores) -> None:
-        plan = make_plan(FLOW, 100, next_wakeup_at=T0)
+        plan = make_plan(FLOW, 40, next_wakeup_at=T0)
         await put(stores, *plan)
-        claims = await asyncio.gather(*(stores.wakeups.claim_due(T0, 30, LEASE) for _ in range(6)))
+        claims = await asyncio.gather(*(stores.wakeups.claim_due(T0, 12, LEASE) for _ in range(6)))
         claimed = [record_id for claim in claims for record_id in ids(claim)]
         assert sorted(claimed) == sorted(ticket.ticket_id for ticket in plan)
 

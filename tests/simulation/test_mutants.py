@@ -8,6 +8,29 @@ from functions._simulator.run import simulate
 from tests.simulation.mutants import MUTANTS
 
 SEEDS = range(1, 61)
+KNOWN = {
+    "stale_read_decides": 9,
+    "compensation_in_plan_order": 34,
+    "hash_not_compared": 6,
+    "clearance_not_looked_at": 13,
+    "decision_lost_at_a_conflict": 9,
+    "lease_answered_before_its_commit": 6,
+    "pulled_ticket_is_posted": 6,
+    "trail_counted_twice": 3,
+    "needed_edge_is_redundant": 28,
+    "skip_stays_alone": 22,
+    "approval_never_lapses": 12,
+    "event_ends_two_waits": 9,
+    "clock_not_given_back": 7,
+    "condition_not_looked_at": 8,
+    "failed_items_decide": 7,
+    "freeze_not_looked_at_by_c4": 52,
+    "frozen_ticket_is_forgotten": 28,
+    "healing_heals_its_own": 7,
+    "guard_gates_nobody": 7,
+}
+"""Seeds that have found a bug, which are tried first; where one no longer does, all are."""
+
 FAULTS = {
     "trail_counted_twice": ["reply-lost", "second-process"],
     "freeze_not_looked_at_by_c4": ["freeze", "delay"],
@@ -23,7 +46,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulator_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     MUTANTS[name](monkeypatch)
-    for seed in SEEDS:
+    for seed in sorted(SEEDS, key=lambda seed: seed != KNOWN.get(name)):
         violations = simulate(seed, FAULTS.get(name, ["all"])).violations
         if violations:
             sys.stdout.write(f"{name}: found with seed {seed}: {violations[0].sentence} {violations[0].detail}")

@@ -3,7 +3,7 @@
 from tests.support.failing_fleet import FAILING, SHARE, WORKERS, Ran, interval, nothing_learned, ran
 
 SEEDS = range(1, 7)
-SMALL = {"flows": 16, "tasks": 16}
+SMALL = {"flows": 12, "tasks": 16}
 FAIR = FAILING / WORKERS
 """The share of the tickets of the failing workers where nothing is learned."""
 
