@@ -107,12 +107,12 @@ def executor_errors(scope: Scope) -> Iterator[Reason]:
     yield from islice(_errors(scope), MOST_ERRORS)
 
 
-def executor_warnings(scopes: Iterable[Scope]) -> Iterator[Reason]:
-    """Yield which tasks name an executor that will not do them: by a slip, or as it does other types of tasks."""
-    yield from islice(_warnings(scopes), MOST_WARNINGS)
+def unused_providers(scopes: Iterable[Scope]) -> Iterator[tuple[str, str]]:
+    """Yield which tasks name an executor that will not do them, by a slip or as it does other types: where, and why."""
+    yield from islice(_unused(scopes), MOST_WARNINGS)
 
 
-def _warnings(scopes: Iterable[Scope]) -> Iterator[Reason]:
+def _unused(scopes: Iterable[Scope]) -> Iterator[tuple[str, str]]:
     texts: dict[tuple[TaskType, str], str] = {}
     for scope in scopes:
         for position, task in enumerate(scope.tasks):
@@ -123,8 +123,7 @@ def _warnings(scopes: Iterable[Scope]) -> Iterator[Reason]:
             if used not in texts and len(texts) < MOST_COMPARED:
                 texts[used] = _other_meaning(*used)
             if text := texts.get(used):
-                where = f"{scope.where}[{position}].parameters.provider"
-                yield Reason(code="provider_not_used", message=f"{where}: {text}", where=where)
+                yield f"{scope.where}[{position}].parameters.provider", text
 
 
 def _other_meaning(task_type: TaskType, name: str) -> str:
