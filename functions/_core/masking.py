@@ -28,6 +28,8 @@ class Mask:
         self._bytes = re.compile(b"|".join(map(re.escape, encoded))) if forms else None
         self.longest = max(map(len, encoded), default=0)
         """Bytes of the longest form of a value."""
+        self._encoded = tuple(encoded)
+        self._firsts = frozenset(form[0] for form in encoded)
 
     def text(self, text: str) -> str:
         """Return a text without the values."""
@@ -60,7 +62,16 @@ class Mask:
 
         What may be the beginning of a value is left for later, when more of the stream is there.
         """
-        return self._masked(data, start, len(data) - max(0, self.longest - 1))
+        return self._masked(data, start, self._certain(data))
+
+    def _certain(self, data: bytes) -> int:
+        """Return where the first value may begin that is not whole yet; the end where none does."""
+        for place in range(max(0, len(data) - self.longest + 1), len(data)):
+            if data[place] in self._firsts:
+                rest = data[place:]
+                if any(len(form) > len(rest) and form.startswith(rest) for form in self._encoded):
+                    return place
+        return len(data)
 
     def _masked(self, data: bytes, start: int, certain: int) -> tuple[bytes, int]:
         """Return what is before `certain`, and the rest of a value that lies across it."""

@@ -26,9 +26,6 @@ def own_executors(settings: Settings) -> Sequence[JobExecutor[Any]]:
     """Return the executors that the settings name; raise `ValueError` for one whose jobs end with their process."""
     if not settings.executors:
         return ()
-    # The registry imports by name; so they are in every artifact, too.
-    from functions._executors import function, http  # noqa: F401
-
     found = executors_named(settings.executors, ExecutorSettings.from_environment(settings.environment))
     for one in found:
         if not getattr(one, "detached", False):
@@ -48,3 +45,18 @@ def check_executors(settings: Settings) -> None:
 def capabilities(executors: Sequence[JobExecutor[Any]]) -> Sequence[str]:
     """Return what the platform's own worker offers: each executor by its name, never a family of work as a whole."""
     return sorted(capabilities_of(one)[1] for one in executors)
+
+
+def _in_every_artifact() -> None:
+    """Import what the registry imports by its name: an artifact has what can be reached by imports."""
+    from functions._executors import (  # noqa: F401
+        argocd,
+        flux,
+        function,
+        github_actions,
+        gitlab_ci,
+        http,
+        jenkins,
+        k8s_job,
+        kubernetes,
+    )

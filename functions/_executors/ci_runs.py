@@ -81,6 +81,7 @@ class CiExecutor(JobExecutor[SP]):
 
     family: ClassVar[str] = "test"
     task_types: ClassVar[frozenset[TaskType]] = frozenset({TaskType.TEST})
+    detached: ClassVar[bool] = True
     Outputs = SuiteOutputs
     reach: ClassVar[str]
     """The path of a harmless question that takes the worker's credentials."""

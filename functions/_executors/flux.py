@@ -5,13 +5,12 @@ an annotation of the application, which is written first by a deployment and las
 the next one can go on.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from functions._core.executors.cluster_deploy import FluxOutputs, FluxParameters
 from functions._executors.cluster import KEY, admit_namespace, key_hash, part_of
-from functions._executors.cluster_executor import SINCE, ClusterDeployExecutor
+from functions._executors.cluster_executor import ClusterDeployExecutor
 from functions._executors.flux_objects import (
     FluxPair,
     application_patch,
@@ -26,6 +25,16 @@ from functions._executors.flux_objects import (
     state_of,
     wanted_state,
 )
+from functions._executors.health import (
+    DEPLOYMENT_FAILED,
+    LEFT,
+    ROLLBACK_FAILED,
+    UNTOUCHED,
+    WayBack,
+    patience,
+    too_late,
+    way_back,
+)
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -38,7 +47,6 @@ from functions._executors.port import (
 from functions._executors.revisions import REVISION, TICKET, Before, history_of, marks_of, packed
 
 LOOK_SECONDS = 5.0
-
 Context = JobContext[FluxParameters]
 
 
@@ -60,6 +68,7 @@ class FluxExecutor(ClusterDeployExecutor[FluxParameters]):
         given = context.parameters
         why = "a secret is among the parameters, which everybody can read who may read the application; use valuesFrom"
         context.refuse_secrets(given.model_dump(mode="json", exclude={"compensates"}), why)
+        admit_namespace(self.settings, given.namespace)
         pair = await self._pair(context)
         adopted = pair.key == key_hash(context.idempotency_key)
         history = history_of(pair.application)
@@ -70,11 +79,11 @@ class FluxExecutor(ClusterDeployExecutor[FluxParameters]):
             same = history and marks_of(pair.application)[TICKET] == context.ticket_id
             previous = history[0].revision if same else pair.revision
         keys = [pair.key, _key_of_source(pair)]
-        data = {"revision": revision, "previous": previous, "keys": keys, SINCE: time.time()}
+        data = {"revision": revision, "previous": previous, "keys": keys, **patience(context)}
         name = f"{given.namespace}/{given.kind}/{given.application}"
         return JobHandle(job_id=name, adopted=adopted, data=data)
 
-    async def look(self, context: Context, handle: JobHandle) -> JobState:
+    async def poll(self, context: Context, handle: JobHandle) -> JobState:
         """Change the objects, or look at what Flux makes of them."""
         pair, key = await self._pair(context), key_hash(context.idempotency_key)
         if any(
@@ -91,12 +100,11 @@ class FluxExecutor(ClusterDeployExecutor[FluxParameters]):
         state = self._state(context, handle, pair)
         if isinstance(state, JobFailed) and not context.parameters.rolls_back:
             back = await self.taken_back(context, handle)
-            return JobFailed(state.kind, f"{state.message}{back}", retryable=False)
+            return JobFailed(back.kind or state.kind, f"{state.message}{back.words}", retryable=False)
         return state
 
     async def _pair(self, context: Context) -> FluxPair:
         given = context.parameters
-        admit_namespace(self.settings, given.namespace)
         application = await self.api.get(application_path(given))
         if application is None:
             text = f"there is no {given.kind} {given.application} in {given.namespace}"
@@ -166,23 +174,21 @@ class FluxExecutor(ClusterDeployExecutor[FluxParameters]):
                     application=name,
                 )
             )
-        if rollout.state == "failed":
-            return JobFailed("unhealthy", f"{name}: {rollout.words}", retryable=False)
-        if self.late(context, handle):
-            late = f"not healthy in {given.health_timeout_seconds:g} s: {name}: {rollout.words}"
-            return JobFailed("unhealthy", late, retryable=False)
+        if rollout.state == "failed" or (late := too_late(handle)):
+            words = f"{name}: {rollout.words}" if rollout.state == "failed" else f"{late}: {name}: {rollout.words}"
+            return JobFailed(ROLLBACK_FAILED if given.rolls_back else DEPLOYMENT_FAILED, words, retryable=False)
         return JobRunning(message=rollout.words, pause_seconds=LOOK_SECONDS)
 
-    async def taken_back(self, context: Context, handle: JobHandle) -> str:
-        """Take back what this job has changed, and return what came of it as the end of a sentence."""
+    async def taken_back(self, context: Context, handle: JobHandle) -> WayBack:
+        """Take back what this job has changed."""
         if not context.parameters.rollback_on_failure:
-            return ""
+            return LEFT
         pair, key = await self._pair(context), key_hash(context.idempotency_key)
         history = history_of(pair.application)
         if pair.key != key or not history:
-            return "; nothing was changed"
+            return UNTOUCHED
         await self._restored(context, pair, history[0], history[1:], "", f"{key}-back")
-        return f"; Flux goes back to {handle.data['previous'] or 'nothing'}"
+        return way_back(str(handle.data["previous"]), ())
 
     async def _restored(
         self, context: Context, pair: FluxPair, before: Before, rest: Sequence[Before], key: str, request: str

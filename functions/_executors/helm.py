@@ -195,8 +195,8 @@ class _Helm:
         more = [f"--version={given.revision}"] if given.revision else []
         more += ["--create-namespace"] if given.create_namespace else []
         argv = ("upgrade", given.release, given.chart or "", "--install", "--wait", "--reset-values", *more)
-        described = (self._named, self._timeout, f"--history-max={KEPT}", f"--description={self.mark}")
-        described += (f"--labels={self._label}",)
+        described = [self._named, self._timeout, f"--history-max={KEPT}", f"--description={self.mark}"]
+        described += [f"--labels={self._label}"]
         # What it prints as JSON has the values and the manifest, so nobody reads it.
         await self._job.good(
             self._tool, *argv, *described, f"--values={self._job.inside}/{VALUES}", "--output=json", quiet=True

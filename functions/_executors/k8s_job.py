@@ -7,7 +7,6 @@ suspended, gets its Secret, and only then begins; a worker that dies in between 
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -46,6 +45,9 @@ from functions._executors.settings import ExecutorSettings
 
 BATCH = "batch/v1"
 LOOK_SECONDS = 2.0
+READS = 8
+"""Reads of a log that goes on, at each look: as many mebibytes."""
+
 
 HOPELESS = frozenset(
     {
@@ -71,6 +73,7 @@ class K8sJobExecutor(ClusterExecutor[K8sJobParameters]):
 
     name: ClassVar[str] = "k8s_job"
     family: ClassVar[str] = "execute"
+    detached: ClassVar[bool] = True
     task_types: ClassVar[frozenset[TaskType]] = WORK
     Parameters = K8sJobParameters
     Outputs = K8sJobOutputs
@@ -130,13 +133,15 @@ class K8sJobExecutor(ClusterExecutor[K8sJobParameters]):
         stands = _waits(context, pod)
         if isinstance(stands, JobRunning) and (over := _without_pod(job)) is not None:
             return over
-        more = await log.read(self.api)
+        for _ in range(READS):
+            if not await log.read(self.api):
+                break
         if log.flooded:
             stands = JobFailed("output_too_large", f"it wrote more than {FLOOD_BYTES} bytes", retryable=False)
         if isinstance(stands, JobFailed):
             await self.cancel(context, handle)  # it would go on for ever
             return stands
-        return replace(stands, pause_seconds=0.0 if more else LOOK_SECONDS)
+        return stands
 
     async def cancel(self, context: Context, handle: JobHandle) -> None:  # noqa: ARG002 - the port's
         """Delete the Job; the cluster ends its pod and removes its Secret."""
@@ -242,8 +247,8 @@ def _waits(context: Context, pod: ClusterObject) -> JobRunning | JobFailed:
         text = str(scheduled.get("message", ""))[:1_000]
         if _age(scheduled.get("lastTransitionTime")) >= context.parameters.schedule_seconds:
             return JobFailed("unschedulable", f"Unschedulable: {text}")
-        return JobRunning(message=f"waits for a node: {text}")
-    return JobRunning(message=reason)
+        return JobRunning(message=f"waits for a node: {text}", pause_seconds=LOOK_SECONDS)
+    return JobRunning(message=reason, pause_seconds=LOOK_SECONDS)
 
 
 def _age(moment: object) -> float:

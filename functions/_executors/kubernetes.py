@@ -6,10 +6,8 @@ next one goes on, and `cancel` takes back whatever there is.
 """
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from hashlib import sha256
 from typing import ClassVar, NamedTuple
 
@@ -25,7 +23,17 @@ from functions._executors.cluster import (
     parts_of,
     path_of,
 )
-from functions._executors.cluster_executor import SINCE, ClusterDeployExecutor
+from functions._executors.cluster_executor import ClusterDeployExecutor
+from functions._executors.health import (
+    DEPLOYMENT_FAILED,
+    LEFT,
+    ROLLBACK_FAILED,
+    UNTOUCHED,
+    WayBack,
+    patience,
+    too_late,
+    way_back,
+)
 from functions._executors.manifest_rules import ManifestRules, TargetObject
 from functions._executors.port import (
     CallFailed,
@@ -103,19 +111,19 @@ class KubernetesExecutor(ClusterDeployExecutor[KubernetesParameters]):
         else:
             revision = given.revision or _hash(given.manifests)
             previous = _before(objects, context.ticket_id, revision)
-        keys = {one.target.path: one.key for one in objects}
-        data = {"revision": revision, "previous": previous, "keys": keys, SINCE: time.time()}
-        adopted = key in keys.values()
+        keys = [one.key for one in objects]
+        data = {"revision": revision, "previous": previous, "keys": keys, **patience(context)}
+        adopted = key in keys
         return JobHandle(job_id=f"{given.namespace}/{revision or 'none'}", adopted=adopted, data=data)
 
-    async def look(self, context: Context, handle: JobHandle) -> JobState:
+    async def poll(self, context: Context, handle: JobHandle) -> JobState:
         """Apply what is not applied yet, or look at the rollout of all."""
         objects = await self._found(context)
         if context.parameters.rolls_back:
             return await self._going_back(context, handle, objects)
         key = key_hash(context.idempotency_key)
         pending = [one for one in objects if one.key != key]
-        if any(one.key != handle.data["keys"].get(one.target.path, "") for one in pending):
+        if any(one.key not in {key, was} for one, was in zip(objects, handle.data["keys"], strict=True)):
             return JobFailed("superseded", "somebody else has deployed the same objects meanwhile", retryable=False)
         try:
             if pending:
@@ -124,13 +132,11 @@ class KubernetesExecutor(ClusterDeployExecutor[KubernetesParameters]):
         except CallFailed as failure:
             if failure.transient:
                 raise
-            back = await self.taken_back(context, handle)
-            return JobFailed(failure.kind, f"{failure}{back}", retryable=False)
+            return await self._failed(context, handle, failure.kind, str(failure))
         state = self._health(context, handle, objects)
         if isinstance(state, JobFailed):
-            state = replace(state, message=f"{state.message}{await self._reasons(context, objects)}")
-            back = await self.taken_back(context, handle)
-            return JobFailed(state.kind, f"{state.message}{back}", retryable=False)
+            words = f"{state.message}{await self._reasons(context, objects)}"
+            return await self._failed(context, handle, state.kind, words)
         return state
 
     async def check(self) -> Sequence[ToolCheck]:
@@ -206,12 +212,9 @@ class KubernetesExecutor(ClusterDeployExecutor[KubernetesParameters]):
             return JobSucceeded(outputs)
         one, rollout = waits
         words = f"{one.target}: {rollout.words}"
-        if rollout.state == "failed":
-            return JobFailed("unhealthy", words, retryable=False)
-        if self.late(context, handle):
-            return JobFailed(
-                "unhealthy", f"not healthy in {given.health_timeout_seconds:g} s: {words}", retryable=False
-            )
+        if rollout.state == "failed" or (late := too_late(handle)):
+            words = words if rollout.state == "failed" else f"{late}: {words}"
+            return JobFailed(ROLLBACK_FAILED if given.rolls_back else DEPLOYMENT_FAILED, words, retryable=False)
         healthy = sum(rollout.state == "healthy" for _, rollout in stands)
         return JobRunning(100 * healthy / len(stands), words, LOOK_SECONDS)
 
@@ -227,10 +230,15 @@ class KubernetesExecutor(ClusterDeployExecutor[KubernetesParameters]):
                     found |= dict.fromkeys(reason for pod in pods for reason in _waiting(pod))
         return "".join(f"; {reason}" for reason in [*found][:REASONS])
 
-    async def taken_back(self, context: Context, handle: JobHandle) -> str:
-        """Take back what this job has applied, and return what came of it as the end of a sentence."""
+    async def _failed(self, context: Context, handle: JobHandle, kind: str, words: str) -> JobFailed:
+        """Take back what was applied, and return the failure with what came of that."""
+        back = await self.taken_back(context, handle)
+        return JobFailed(back.kind or kind, f"{words}{back.words}", retryable=False)
+
+    async def taken_back(self, context: Context, handle: JobHandle) -> WayBack:
+        """Take back what this job has applied."""
         if not context.parameters.rollback_on_failure:
-            return ""
+            return LEFT
         key = key_hash(context.idempotency_key)
         faults: list[str] = []
         ours = [one for one in reversed(await self._found(context)) if one.live is not None and one.key == key]
@@ -241,9 +249,7 @@ class KubernetesExecutor(ClusterDeployExecutor[KubernetesParameters]):
                 if failure.transient:
                     raise
                 faults.append(f"{one.target}: {failure}")
-        if faults:
-            return f"; NOT rolled back: {'; '.join(faults)}"
-        return f"; rolled back to {handle.data['previous'] or 'nothing'}" if ours else "; nothing was changed"
+        return way_back(str(handle.data["previous"]), faults) if ours else UNTOUCHED
 
     async def _going_back(self, context: Context, handle: JobHandle, objects: Sequence[_Found]) -> JobState:
         """Restore what is not yet as it was at a revision, or look at the rollout of all."""

@@ -23,7 +23,7 @@ CONFIGURATION_FILES = 5_000
 CONFIGURATION_BYTES = 64 * 1024 * 1024
 """Files of a configuration, and bytes of all of them, that are hashed."""
 
-NOT_HASHED = frozenset({".git", ".terraform", ".aws-sam", "__pycache__"})
+NOT_HASHED = frozenset({".git", ".terraform", "__pycache__"})
 """Folders that tools make and that are no part of a configuration."""
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from functions._core.executors.execute import Artifact, Limits, ProgramOutputs, ProgramParameters
-from functions._core.masking import Mask
+from functions._core.masking import Mask, MaskedStream
 from functions._core.records.values import Model
 from functions._executors.artifacts import ArtifactsRefused, artifacts_in, put_files
 from functions._executors.file_store import StoredFile, StoreFailed
@@ -89,6 +89,8 @@ class Program(ProcessGroup):
         self.folder = folder
         self._keep = context.keep
         self._write = context.write
+        # Each by itself: in the log, where they are mixed, one could stand between the halves of a secret in the other.
+        self._masked = {1: MaskedStream(mask), 2: MaskedStream(mask)}
         self._tails = {1: Tail(mask), 2: Tail(mask)}
         self._lines = {1: ProgressLines(context.progress), 2: ProgressLines(context.progress)}
         self._value = bytearray()
@@ -107,6 +109,8 @@ class Program(ProcessGroup):
     async def finish(self) -> ProgramEnd:
         """End what is left of it, first politely, and return how it ended."""
         code = await self.end()
+        for stream in self._masked.values():
+            self._write(stream.end())
         return ProgramEnd(
             exit_code=-signal.SIGKILL if code is None else code,
             stdout=self._tails[1].text,
@@ -126,7 +130,7 @@ class Program(ProcessGroup):
             return
         self._tails[fd].add(data)
         self._lines[fd].add(data)
-        self._write(data)
+        self._write(self._masked[fd].add(data))
         if fd == 1 and len(self._value) <= self.value_bytes:
             self._value += data[: self.value_bytes + 1 - len(self._value)]
         if self._written > FLOOD_BYTES:

@@ -33,7 +33,7 @@ class ExecutorSettings(BaseModel):
     )
     projects: tuple[Path, ...] = Field(
         (),
-        description="Folders below which `terraform` finds the configurations that plans may name, with commas "
+        description="Folders below which `terraform` and `sam` find the projects that plans may name, with commas "
         "between. Who can write there has the credentials that the tool has. Without any, none",
     )
     program_network: bool = Field(
@@ -46,9 +46,9 @@ class ExecutorSettings(BaseModel):
     )
     applications: tuple[str, ...] = Field(
         (),
-        description="Applications that `argocd` may deploy, and releases of `helm`, with commas between, as patterns: "
-        "`shop-*` is an application in Argo CD's own namespace, `NAMESPACE/NAME` another one, or a release. Without "
-        "any, none",
+        description="Applications of `argocd`, releases of `helm` and stacks of `sam` that may be deployed, with "
+        "commas between, as patterns: `shop-*` is an application in Argo CD's own namespace, or a stack, "
+        "`NAMESPACE/NAME` another application, or a release. Without any, none",
     )
     charts: tuple[str, ...] = Field(
         (),

@@ -8,7 +8,7 @@ dies, Terraform dies with it; the next attempt plans anew from the state that wa
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,8 +18,8 @@ from functions._core.executors.terraform import ResourceChange, TerraformOutputs
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
 from functions._executors.plan_files import applied, hash_of_folder, keep_plan, mark_applied, take_plan
-from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, JobSucceeded, json_of
-from functions._executors.tools import ToolExecutor, ToolJob, project_in
+from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, JobSucceeded, ToolCheck, json_of
+from functions._executors.tools import ToolExecutor, ToolJob, project_in, projects_check
 
 PLAN = "plan.tfplan"
 VARIABLES = "variables.tfvars.json"
@@ -54,6 +54,10 @@ class TerraformExecutor(ToolExecutor[TerraformParameters]):
     def admit(self, context: Context) -> None:
         """Refuse a configuration that is not the owner's."""
         project_in(self.settings, context.parameters.project)
+
+    async def check(self) -> Sequence[ToolCheck]:
+        """Look at the tool, and at what the owner allows."""
+        return (*await super().check(), projects_check(self.settings))
 
     async def work(self, context: Context, job: ToolJob) -> JobState:
         """Make a plan, or take the one that was made, and apply it where that is wanted."""

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 from functions._core.executors.execute import Limits
 from functions._core.executors.parameters import ExecutorParameters
-from functions._core.masking import LEAST, Mask
+from functions._core.masking import Mask
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -111,16 +111,15 @@ class ToolJob:
         self._sandbox = sandbox
         self._network = network
         self._passed = passed
+        self._given = context
         secrets = (*context.secrets, *passed.values())
         self._lines = MaskedLines(Mask(secrets), context.write)
         self.context = replace(context, secrets=secrets, write=self._lines.add)
 
     async def run(self, *argv: str, quiet: bool = False, env: Mapping[str, str] | None = None) -> ToolEnd:
         """Run a program to its end; one that is cancelled is ended with all that it has started."""
-        shown = [part for part in argv for secret in self.context.secrets if len(secret) >= LEAST and secret in part]
-        if shown:
-            text = "a secret is an argument of the tool, which every user of the machine can see"
-            raise CallFailed(text, transient=False, kind="secret_in_arguments")
+        why = "a secret is an argument of the tool, which every user of the machine can see"
+        self._given.refuse_secrets(argv, why, "secret_in_arguments")
         confined = self._sandbox.confine(argv, self.folder, ".", LIMITS, network=self._network)
         general = {"PATH": search_path(), "HOME": str(confined.folder), "LANG": os.environ.get("LANG", "C.UTF-8")}
         variables = {**general, **variables_about(self.context), **self._passed, **(env or {})}
@@ -254,6 +253,14 @@ class ToolExecutor(JobExecutor[P]):
             return JobFailed(failure.kind, str(failure), failure.transient)
         finally:
             await asyncio.to_thread(remove_folder, job.folder)
+
+
+def projects_check(settings: ExecutorSettings) -> ToolCheck:
+    """Return whether the worker's owner has projects, and whether they are there."""
+    absent = [str(path) for path in settings.projects if not path.is_dir()]
+    named = ", ".join(map(str, settings.projects)) or "none"
+    missing = f"; not there: {', '.join(absent)}" if absent else ""
+    return ToolCheck("projects", bool(settings.projects) and not absent, f"WORKER_PROJECTS: {named}{missing}")
 
 
 def project_in(settings: ExecutorSettings, name: str) -> Path:

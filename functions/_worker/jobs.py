@@ -42,6 +42,9 @@ LONGEST_PAUSE = 60.0
 SHORTEST_PAUSE = 0.05
 """Seconds between the beginnings of two looks at a job at least."""
 
+WORDS_AT_ONCE, WORDS_SECONDS = 100, 1.0
+"""Words about the progress of a job that are logged as they come; after that one a second."""
+
 CANCEL_SECONDS = 8.0
 """How long it may take to cancel a job, or to learn that one was started meanwhile; a worker that stops waits 10 s."""
 
@@ -265,12 +268,18 @@ def _context(executor: JobExecutor[Any], assignment: Assignment) -> JobContext[A
 
 
 def _teller(task: TaskContext) -> Callable[[float | None, str], None]:
-    """Return what takes the progress of a job: the number goes to the platform, the words to the log."""
+    """Return what takes the progress of a job: the number goes to the platform, the words to the log.
+
+    Of very many words some are left out, as each is a line in the log of the worker, too.
+    """
+    told, last = 0, 0.0
 
     def tell(percent: float | None, message: str) -> None:
+        nonlocal told, last
         if percent is not None:
             task.progress(percent)
-        if message:
+        if message and (told < WORDS_AT_ONCE or monotonic() - last >= WORDS_SECONDS):
+            told, last = told + 1, monotonic()
             task.log(message)
 
     return tell

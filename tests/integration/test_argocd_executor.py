@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from functions._core.executors.argocd import ArgocdParameters
+from functions._core.executors.parameters import checked_parameters
 from functions._executors.argocd import ArgocdExecutor
+from functions._executors.port import JobContext, JobFailed, JobHandle, JobRunning, JobState, JobSucceeded
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
@@ -322,6 +325,51 @@ class TestOnce:
         assert len(argo.syncs) == 1
         assert (tickets["a"]["worker_id"], tickets["a"]["retry_count"]) == ("other", 0)
         assert tickets["a"]["output"]["job"]["adopted"] is True
+
+
+class TestLooksOfOtherProcesses:
+    """Where the platform does jobs itself, each look is made by a process that has seen nothing before."""
+
+    @pytest.mark.parametrize(
+        ("health", "words"), [("Degraded", "going back"), ("Progressing", "going back"), ("Healthy", "")]
+    )
+    async def test_what_has_lasted_too_long_is_known_by_the_clock(
+        self, argo: ArgocdServer, health: str, words: str
+    ) -> None:
+        argo.seconds = -3_600
+        handle = await self.begun(argo)
+        argo.finish()
+        argo.reconcile(health)
+        state = await self.looked(argo, handle)
+        assert isinstance(state, JobRunning if words else JobSucceeded)
+        assert not words or words in getattr(state, "message", "")
+
+    async def test_an_operation_that_somebody_else_has_replaced_is_known_by_the_clock(self, argo: ArgocdServer) -> None:
+        handle = await self.begun(argo)
+        argo.finish()
+        argo.begin()
+        assert isinstance(await self.looked(argo, handle), JobRunning)
+        old = JobHandle(job_id=handle.job_id, data={"since": "2026-01-01T00:00:00Z"})
+        state = await self.looked(argo, old)
+        assert isinstance(state, JobFailed)
+        assert state.kind == "superseded"
+
+    async def begun(self, argo: ArgocdServer) -> JobHandle:
+        executor = ArgocdExecutor(settings(argo))
+        handle = await executor.start(self.context)
+        await executor.aclose()
+        return handle
+
+    async def looked(self, argo: ArgocdServer, handle: JobHandle) -> JobState:
+        executor = ArgocdExecutor(settings(argo))
+        state = await executor.poll(self.context, handle)
+        await executor.aclose()
+        return state
+
+    @property
+    def context(self) -> JobContext[ArgocdParameters]:
+        given = checked_parameters(ArgocdParameters, SHOP)
+        return JobContext(parameters=given, ticket_id="t-1", attempt=1, idempotency_key=KEY)
 
 
 class TestCancel:

@@ -25,17 +25,19 @@ Output = dict[str, Any]
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExecutorSettings:
     install(monkeypatch, tmp_path, "helm", "stand_in_helm.py")
-    about = {"WORKER_SANDBOX": "off", "WORKER_FOLDER": str(tmp_path / "work"), "WORKER_HELM_PASS": "HELM_STATE"}
+    about = {"WORKER_SANDBOX": "off", "WORKER_FOLDER": str(tmp_path / "work"), "WORKER_HELM_PASS": "HELM_STATE,STAGE"}
     about |= {"HELM_STATE": str(tmp_path / "releases.json"), "WORKER_APPLICATIONS": "prod/*,shop"}
+    about |= {"STAGE": "prod"}  # a value of the owner's that is a word of the plan, too
     return ExecutorSettings.from_environment({**about, "WORKER_CHARTS": "oci://r.test/acme/*,/srv/charts/*"})
 
 
 async def run(settings: ExecutorSettings, **parameters: Any) -> Output:
     """Run a ticket by an executor of its own, as another worker would."""
-    about = {key: parameters.pop(key) for key in ("ticket_id", "attempt", "timeout_ms") if key in parameters}
+    about: Output = {"task_type": "DEPLOY"}
+    about |= {key: parameters.pop(key) for key in ("ticket_id", "attempt", "timeout_ms") if key in parameters}
     jobs = JobsExecutor([HelmExecutor(settings)], pauses=(0.0,))
     try:
-        output = await jobs.run(assigned({**SHOP, **parameters}, **{"task_type": "DEPLOY", **about}))
+        output = await jobs.run(assigned({**SHOP, **parameters}, **about))
     finally:
         await jobs.aclose()
     assert isinstance(output, dict)
@@ -198,10 +200,12 @@ class TestRefused:
             checks = await HelmExecutor(settings).check()
             assert [check.name for check in checks if not check.ok] == ["tool"]
 
-    async def test_no_network_for_programs_in_the_sandbox(self, settings: ExecutorSettings) -> None:
+    async def test_no_network_for_programs_in_the_sandbox(
+        self, settings: ExecutorSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         about = {**settings.environment, "WORKER_SANDBOX": "on"}
         executor = HelmExecutor(ExecutorSettings.from_environment(about))
-        executor.sandbox.require = _nothing  # type: ignore[method-assign] - it is not about bubblewrap
+        monkeypatch.setattr(executor.sandbox, "require", _nothing)  # it is not about bubblewrap
         with pytest.raises(TaskFailed, match="WORKER_PROGRAM_NETWORK"):
             await JobsExecutor([executor]).run(assigned(SHOP, task_type="DEPLOY"))
 

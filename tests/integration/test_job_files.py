@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +16,9 @@ from functions._core.events.reports import LOG_LIMIT
 from functions._core.masking import Mask, MaskedStream
 from functions._executors import file_store
 from functions._executors.command import CommandExecutor
-from functions._executors.file_store import FileStore, StoreFailed, store_at
+from functions._executors.file_store import FileStore, FolderStore, StoreFailed, store_at
 from functions._executors.local_tests import SuiteCommandExecutor
+from functions._executors.log_copy import LogCopy
 from functions._executors.scan import ScanExecutor
 from functions._executors.settings import ExecutorSettings
 from functions._worker import runs
@@ -185,6 +188,32 @@ class TestArtifacts:
             output = await shell(second, "cat in/it.whl", {"ticket_id": "t-2"}, files={"in/it.whl": artifact})
             assert output["stdout"] == "wheel"
 
+    async def test_a_scan_looks_at_what_is_kept_and_keeps_what_it_finds(
+        self, tmp_path: Path, aws_services: "Aws"
+    ) -> None:
+        settings = settings_for(tmp_path, logs=f"s3://{await aws_services.bucket()}/jobs")
+        made = await shell(settings, "mkdir d; printf '{\"port\": 70000}' > d/a.json", artifacts=["d/*"])
+        against = {"tool": "json_schema", "against": {"properties": {"port": {"maximum": 65535}}}}
+        given = {"provider": "scan", "tools": [against], "fail_on": "CRITICAL", "sarif": "artifact"}
+        jobs = JobsExecutor([ScanExecutor(settings)], pauses=(0.0,), settings=settings)
+        target = {"artifacts": made["artifacts"]}
+        about = {"ticket_id": "t-2", "task_type": "VALIDATE"}
+        output = await jobs.run(assigned({**given, "target": target}, **about))
+        assert isinstance(output, dict)
+        assert [one["file"] for one in output["findings"]] == ["d/a.json"]
+        [report] = output["artifacts"]
+        assert report["uri"] == f"s3://{aws_services.name}/jobs/t-2/1/artifacts/findings.sarif"
+        kept = await asyncio.to_thread(read, settings, report["uri"])
+        assert (len(kept), sha256(kept).hexdigest()) == (report["size"], report["sha256"])
+        assert left_in(settings) == []
+        other: Output = {"uri": f"s3://{aws_services.name}/x"}
+        for changes, kind in ((other, "artifact_missing"), ({"sha256": "0" * 64}, "artifact_changed")):
+            target = {"artifacts": [{**made["artifacts"][0], **changes}]}
+            with pytest.raises(TaskFailed) as failed:
+                await jobs.run(assigned({**given, "target": target}, **about))
+            assert failed.value.kind == kind
+        await jobs.aclose()
+
     async def test_a_file_that_is_another_one_or_from_elsewhere_is_not_taken(self, tmp_path: Path) -> None:
         settings = settings_for(tmp_path)
         made = await shell(settings, "printf wheel > a", artifacts=["a"])
@@ -215,6 +244,10 @@ class TestArtifacts:
         with pytest.raises(TaskFailed) as failed:
             await shell(settings, "printf 1 > a", artifacts=["a"])
         assert (failed.value.kind, failed.value.retryable) == ("artifacts_not_kept", True)
+
+
+def left_in(settings: ExecutorSettings) -> list[Path]:
+    return list(settings.folder.iterdir())
 
 
 def names(create: Callable[[str], Any]) -> list[str]:
@@ -291,12 +324,38 @@ def test_a_store_that_is_none_is_refused_at_the_start(where: str) -> None:
         JobsExecutor([], settings=ExecutorSettings(logs=where))
 
 
+def test_without_the_sdk_a_bucket_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_store, "find_spec", lambda _name: None)
+    with pytest.raises(ValueError, match="boto3"):
+        store_at("s3://bucket/jobs")
+
+
+async def test_a_store_that_hangs_holds_no_job_and_its_file_is_let_go_of() -> None:
+    gate, let_go = threading.Event(), threading.Event()
+
+    class Hanging(FolderStore):
+        def create(self, name: str) -> Any:
+            gate.wait()
+            return SimpleNamespace(write=lambda _data: gate.wait(), discard=let_go.set, uri=name)
+
+    copy = LogCopy(Hanging(Path("unused")), "log.txt", Mask(()), 1)
+    copy.begin()
+    copy.add(b"1")
+    assert await copy.end(0.01) == ""
+    assert copy.result == "lost"
+    assert not let_go.is_set()
+    gate.set()
+    await until(let_go.is_set, "the file to be let go of")
+
+
 def test_a_stream_is_masked_wherever_it_is_cut() -> None:
     text, mask = f"a{SECRET}b{SECRET}{SECRET[:5]}", Mask([SECRET, SECRET[:9]])
     for size in range(1, 20):
         stream = MaskedStream(mask)
         pieces = [text[at : at + size].encode() for at in range(0, len(text), size)]
         assert b"".join([*map(stream.add, pieces), stream.end()]) == b"a***b***hunte"
+    stream = MaskedStream(mask)
+    assert [stream.add(b"said hunter"), stream.add(b" once\n"), stream.end()] == [b"said ", b"hunter once\n", b""]
 
 
 async def test_the_log_of_a_ticket_shows_what_is_written_while_it_runs(

@@ -13,6 +13,7 @@ from functions._core.jobs.records import JobRecord, JobStatus, put_job
 from tests.support.command_line import flowc
 from tests.support.http_api import Api, running_api
 from tests.support.loopback import Answer, Loopback, Request
+from tests.support.world import task
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -50,6 +51,22 @@ async def test_jobs_of_a_status_or_of_a_ticket_are_found(api: Api) -> None:
     assert (leaked["task_id"], leaked["why"]) == ("b", "nobody could end it")
     [job] = (await api.get("/api/v1/jobs?flow_id=f-1&ticket_id=t-c"))["items"]
     assert (job["task_id"], job["status"]) == ("c", "STARTING")
+
+
+async def test_why_names_the_jobs_of_a_ticket(api: Api) -> None:
+    await api.world.register()
+    flow = await api.world.run(task("a"))
+    ticket = (await api.world.tickets(flow.flow_id))["a"]
+    about = {"flow_id": flow.flow_id, "ticket_id": ticket.ticket_id}
+    leaked = {"status": JobStatus.LEAKED, "job_id": "4711", "why": "nobody could end it", "url": "https://ci.example/"}
+    for number, more in enumerate(({}, leaked)):
+        job = record("a", **about, key=f"{ticket.ticket_id}-{number}", **more)
+        await put_job(api.world.ports.key_values, job, 0, datetime.now(UTC))
+    first, second = (await api.get(f"/api/v1/why/{ticket.ticket_id}"))["details"][-2:]
+    assert first.startswith("Job 4711 of executor http (https://ci.example/), begun at ")
+    assert first.endswith(f"goes on and nobody wants it: nobody could end it. Its key is {ticket.ticket_id}-1.")
+    assert second.startswith("Job of executor http, begun at ")
+    assert second.endswith(" by w1, is not known to be over.")
 
 
 @pytest.mark.parametrize("query", ["status=GONE", "flow_id=f-1", "cursor=%00", "limit=0", f"cursor={'x' * 513}"])

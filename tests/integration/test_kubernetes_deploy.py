@@ -13,11 +13,12 @@ import pytest
 from functions._executors import cluster_executor
 from functions._executors.cluster import key_hash
 from functions._executors.kubernetes import KubernetesExecutor
+from functions._executors.port import JobFailed
 from functions._executors.revisions import HISTORY, REVISION, Before, history_of, packed
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
-from tests.support.jobs import assigned
+from tests.support.jobs import assigned, by_looks
 from tests.support.kube_api import KubeApi, too_many
 from tests.support.kube_controllers import Workloads
 from tests.support.loopback import Answer, Request, until
@@ -151,7 +152,7 @@ class TestRollback:
         before = copy.deepcopy({path: api.objects[path] for path in (f"{MAPS}/settings", f"{DEPLOYMENTS}/web")})
         broken = deployment("ghcr.io/acme/web:broken")
         failed = await failure(jobs, config(a="9"), broken, deployment(name="more"), ticket="t-2", revision="v2")
-        assert (failed.kind, failed.retryable) == ("unhealthy", False)
+        assert (failed.kind, failed.retryable) == ("rolled_back", False)
         assert "ProgressDeadlineExceeded" in failed.message
         assert "ImagePullBackOff: Back-off pulling image" in failed.message
         assert failed.message.endswith("; rolled back to v1")
@@ -162,7 +163,7 @@ class TestRollback:
 
     async def test_without_a_rollback_it_stays_as_it_is(self, api: KubeApi, jobs: JobsExecutor) -> None:
         failed = await failure(jobs, deployment("ghcr.io/acme/web:broken"), rollback_on_failure=False)
-        assert "rolled back" not in failed.message
+        assert (failed.kind, failed.message[-15:]) == ("deployment_failed", "; left as it is")
         assert image_in(api) == "ghcr.io/acme/web:broken"
 
     async def test_what_is_not_healthy_in_time_is_taken_back(
@@ -334,6 +335,15 @@ class TestFoundAgain:
         assert tickets["a"]["status"] == "COMPENSATED"
         assert api.of("deployments") == []
 
+    async def test_a_handle_is_enough_to_look_at_it_from_anywhere(self, api: KubeApi, jobs: JobsExecutor) -> None:
+        await run(jobs, config(a="1"), deployment(), revision="v1")
+        bad = [config(a="2"), deployment("ghcr.io/acme/web:broken")]
+        given = {"provider": "kubernetes", "namespace": "web", "manifests": bad}
+        state = await by_looks(lambda: executor_for(api), given, ticket_id="t-2", task_type="DEPLOY")
+        assert isinstance(state, JobFailed)
+        assert state.kind == "rolled_back"
+        assert (image_in(api), api.objects[f"{MAPS}/settings"]["data"]) == ("ghcr.io/acme/web:1", {"a": "1"})
+
 
 async def _nothing(*_: object) -> None:
     """Do nothing."""
@@ -459,7 +469,7 @@ class TestAttacks:
         assert api.made("PATCH") == []
 
     async def test_a_secret_is_in_no_manifest_but_a_secret(self, api: KubeApi, jobs: JobsExecutor) -> None:
-        given = {"secrets": ["/manifests/0/data/a"]}
+        given: dict[str, Any] = {"secrets": ["/manifests/0/data/a"]}
         assert (await failure(jobs, config(a="hunter2-hunter2"), **given)).kind == "secret_in_manifest"
         failed = await failure(jobs, config(a="1"), secrets=["/revision"], revision="hunter2-hunter2")
         assert failed.kind == "secret_in_parameters"

@@ -14,9 +14,11 @@ from functions._executors.terraform import TerraformExecutor
 from functions._executors.tools import MaskedLines
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
-from tests.conftest import require
+from tests.conftest import ROOT, require
+from tests.support.documents import blocks, missing_statuses, prepare, run_session
 from tests.support.jobs import assigned
 from tests.support.loopback import until
+from tests.support.processes import free_port
 from tests.support.stand_in_platform import StandIn, working
 from tests.support.tool_programs import install
 
@@ -240,6 +242,16 @@ async def test_a_plan_is_made_and_applied_in_the_sandbox(tmp_path: Path) -> None
     planned = await run(settings, mode="plan", variables={"release": "v1"})
     done = await run(settings, plan=planned["plan"])
     assert done["values"] == {"release": "v1"}
+
+
+@pytest.mark.slow
+def test_the_session_of_the_guide_plans_waits_for_a_person_and_applies(tmp_path: Path) -> None:
+    require(bool(shutil.which("terraform") or shutil.which("tofu")), BRINGS_IT)
+    page = list(blocks((ROOT / "docs" / "guides" / "executors-deploy.md").read_text(encoding="utf-8")))
+    only = [block for block in page if block.language != "sh" or block.needs == "terraform"]
+    printed = run_session(only, tmp_path, prepare(tmp_path, free_port()), "terraform")
+    assert missing_statuses(only, printed, "terraform") == {}
+    assert "plan: 1 to create, 0 to change, 0 to replace, 0 to destroy" in printed
 
 
 def _programs_of(folder: Path) -> list[str]:

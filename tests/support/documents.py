@@ -21,6 +21,7 @@ NEEDS: Mapping[str, str] = {
     "minutes": "more time than a test should take",
     "network": "packages from a registry",
     "postgresql": "a PostgreSQL server; run where the tests have one",
+    "terraform": "Terraform; tests/integration/test_terraform_executor.py runs these blocks where it is installed",
 }
 """Why a block of shell commands is not run with its document: the word after ```` ```sh needs= ````."""
 
