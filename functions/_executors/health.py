@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from functions._core.executors.deploy import DeployParameters
@@ -34,15 +35,23 @@ def way_back(previous: str, faults: Sequence[str]) -> WayBack:
     return WayBack(ROLLED_BACK, f"; rolled back to {previous or 'nothing'}")
 
 
+_BEGUN = time.time() - monotonic()
+
+
+def steady_now() -> float:
+    """Return the time, in seconds since 1970, as it was set when this process began: it may be set at any time."""
+    return _BEGUN + monotonic()
+
+
 def patience(context: JobContext[DP]) -> Mapping[str, Any]:
     """Return what a handle says of the time that a deployment has: since when, and how many seconds."""
     given = context.parameters
     returns = given.rollback_on_failure and not given.rolls_back
     share = context.seconds_left * SHARE if returns else given.health_timeout_seconds
-    return {"since": time.time(), "seconds": min(given.health_timeout_seconds, share)}
+    return {"since": steady_now(), "seconds": min(given.health_timeout_seconds, share)}
 
 
 def too_late(handle: JobHandle) -> str:
     """Return that a deployment has not become healthy in time; empty while it has time."""
     seconds = float(handle.data["seconds"])
-    return f"not healthy in {seconds:.4g} s" if time.time() - float(handle.data["since"]) >= seconds else ""
+    return f"not healthy in {seconds:.4g} s" if steady_now() - float(handle.data["since"]) >= seconds else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from functions._executors import cluster_executor
+from functions._executors import health
 from functions._executors.cluster import key_hash
 from functions._executors.kubernetes import KubernetesExecutor
 from functions._executors.port import JobFailed
@@ -181,7 +181,7 @@ class TestRollback:
         running = asyncio.create_task(run(jobs, deployment()))
         await until(lambda: api.of("deployments"), "the deployment")
         ahead = SimpleNamespace(time=lambda: time() + 86_400)
-        monkeypatch.setattr(cluster_executor, "time", ahead)
+        monkeypatch.setattr(health, "time", ahead)
         looks = len(api.requests)
         await until(lambda: len(api.requests) > looks + 3 or running.done(), "looks at it")
         workloads.held = False

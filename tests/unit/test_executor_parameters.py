@@ -40,7 +40,7 @@ def tickets_of(*tasks: dict[str, Any]) -> dict[str, Ticket]:
             "kubernetes",
             "the executor kubernetes does tasks of the types COMPENSATE, DEPLOY, none of",
         ),
-        ("TEST", "pytest", ""),
+        ("TEST", "pytest", "the executor pytest has no parameters here, so a worker of yours has to know what to do"),
         ("EXECUTE", "spark", ""),
         ("EXECUTE", {"$output": "up", "path": "/a"}, ""),
         ("EXECUTE", 7, ""),
@@ -165,6 +165,34 @@ def test_no_reason_repeats_a_value() -> None:
 def test_what_was_resolved_is_data_and_no_reference() -> None:
     with pytest.raises(Rejected, match=r"parameters\.argv"):
         checked_parameters(CommandParameters, {"argv": {"$output": "up"}})
+
+
+@pytest.mark.parametrize(
+    ("task_type", "given"),
+    [
+        ("TEST", {"provider": "jenkins"}),
+        ("DEPLOY", {"provider": "argocd"}),
+        ("DEPLOY", {"provider": "flux", "action": "rollback"}),
+        ("VALIDATE", {"provider": "scan"}),
+    ],
+)
+def test_a_provider_without_a_word_more_is_that_of_a_worker_of_ones_own(task_type: str, given: dict[str, Any]) -> None:
+    undo = {"task_type": "DEPLOY", "parameters": {"action": "rollback"}}
+    one = a_task("t", task_type=task_type, required_capabilities=["own"], parameters=given, compensation=undo)
+    errors, warnings = check_plan(a_decision(one), NOW)
+    assert errors == ()
+    assert [(warning.code, "a worker of yours" in warning.message) for warning in warnings] == [
+        ("provider_not_used", True)
+    ]
+    assert tickets_of(one)["t"].required_capabilities == ("own",)
+
+
+def test_a_program_without_a_word_more_is_refused() -> None:
+    assert [place for place, _ in faults({"provider": "http"}, {"provider": "k8s_job"})] == [
+        "[1].parameters.url",
+        "[2].parameters.namespace",
+        "[2].parameters.image",
+    ]
 
 
 def test_a_task_asks_for_its_executor_beside_what_it_asks_for_itself() -> None:
