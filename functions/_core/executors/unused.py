@@ -42,6 +42,8 @@ def _unused(scopes: Iterable[Scope]) -> Iterator[tuple[str, str]]:
 
 def _other_meaning(task_type: TaskType, name: str) -> str:
     """Return why a provider is no executor for a type of task; empty where it is like none."""
+    if name in EXECUTORS and task_type in EXECUTORS[name].task_types:
+        return f"the executor {name} has no parameters here, so a worker of yours has to know what to do"
     if name in EXECUTORS:
         types = ", ".join(sorted(EXECUTORS[name].task_types))
         return f"the executor {name} does tasks of the types {types}, none of the type {task_type}"
