@@ -24,6 +24,9 @@ MOST_REPORTS = 1_000
 MOST_ELEMENTS = 1_000_000
 """Elements of all reports of a run: each costs about a microsecond."""
 
+MOST_UNREAD = 1024 * 1024
+"""Bytes of one tag or comment: the parser begins it again with each piece that comes."""
+
 MOST_LEVELS = 64
 MOST_NAMED = 100
 """Failing tests that are named."""
@@ -117,6 +120,7 @@ class _Document:
         self._reader, self._name = reader, name[:200]
         self._levels: list[str] = []
         self._case = self._outcome = ""
+        self._fed = 0
         self.done = False
         """Whether the rest need not be read."""
         self._parser = parser = expat.ParserCreate()
@@ -128,6 +132,9 @@ class _Document:
 
     def feed(self, data: bytes) -> None:
         self._parse(data, final=False)
+        self._fed += len(data)
+        if self._fed - self._parser.CurrentByteIndex > MOST_UNREAD:
+            self._refuse(f"has a tag or a comment of more than {MOST_UNREAD} bytes")
 
     def end(self) -> None:
         if not self.done:

@@ -471,18 +471,13 @@ class TestAttacks:
     async def test_a_secret_is_in_no_manifest_but_a_secret(self, api: KubeApi, jobs: JobsExecutor) -> None:
         given: dict[str, Any] = {"secrets": ["/manifests/0/data/a"]}
         assert (await failure(jobs, config(a="hunter2-hunter2"), **given)).kind == "secret_in_manifest"
-        given = {"secrets": ["/revision"], "revision": "hunter2-hunter2"}
-        assert (await failure(jobs, config(a="1"), **given)).kind == "secret_in_parameters"
+        failed = await failure(jobs, config(a="1"), secrets=["/revision"], revision="hunter2-hunter2")
+        assert failed.kind == "secret_in_parameters"
         assert api.made("PATCH") == []
 
     async def test_a_secret_is_in_the_data_of_a_secret_alone(self, api: KubeApi) -> None:
         jobs = JobsExecutor([executor_for(api, kinds=["Secret"])], pauses=(0.0,))
-        secret: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "hunter2"},
-            "stringData": {"a": "hunter2"},
-        }
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hunter2"}, "stringData": {"a": "hunter2"}}
         given: dict[str, Any] = {"secrets": ["/manifests/0/stringData/a"]}
         assert (await failure(jobs, secret, **given)).kind == "secret_in_manifest"
         secret["metadata"] = {"name": "a", "labels": {"hunter2": "x"}}

@@ -6,7 +6,7 @@ import pytest
 
 from functions._core.decision.checks import check_plan
 from functions._core.errors import Rejected
-from functions._core.executors import table
+from functions._core.executors import unused
 from functions._core.executors.answers import NoSuchPlace, place_in, value_at
 from functions._core.executors.execute import CommandParameters, HttpParameters
 from functions._core.executors.parameters import checked_parameters
@@ -59,11 +59,11 @@ def test_few_of_many_such_tasks_are_named_and_few_names_are_compared(monkeypatch
     assert len(check_plan(a_decision(*tasks), NOW)[1]) == 10
     compared: list[str] = []
 
-    def nothing_like(name: str, *_: Any) -> list[str]:
+    def matches(name: str, *_: object) -> list[str]:
         compared.append(name)
         return []
 
-    monkeypatch.setattr(table, "get_close_matches", nothing_like)
+    monkeypatch.setattr(unused, "get_close_matches", matches)
     tasks = [a_task(f"t{n}", parameters={"provider": f"{n}" * 50}) for n in range(1_000)]
     assert check_plan(a_decision(*tasks), NOW)[1] == ()
     assert (len(compared), max(map(len, compared))) == (100, 40)

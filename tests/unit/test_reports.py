@@ -144,6 +144,28 @@ def test_all_reports_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
             read(*texts)
 
 
+ATTRIBUTES = " ".join(f"a{number}=''" for number in range(300_000))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<testsuite name='{'a' * 3_000_000}'/>",
+        f"<testsuite {ATTRIBUTES}/>",
+        f"<testsuite><!--{'a' * 3_000_000}--></testsuite>",
+    ],
+    ids=["value", "attributes", "comment"],
+)
+def test_a_tag_that_is_read_again_with_each_piece_of_it_is_bounded(text: str) -> None:
+    with pytest.raises(ReportsRefused, match="has a tag or a comment of more than"):
+        read(text)
+
+
+def test_a_long_text_is_read_piece_by_piece() -> None:
+    failure = f"<failure message='{'m' * 300_000}'><![CDATA[{'a' * 3_000_000}]]>{'b' * 3_000_000}</failure>"
+    assert counts(read(f"<testsuite><testcase name='x'>{failure}</testcase></testsuite>")) == (0, 1, 0, 0)
+
+
 def test_the_reports_of_an_archive_are_those_that_fit() -> None:
     archive = zipped({"a/junit.xml": GREEN, "junit.xml": JUNIT, "b/other.txt": "no xml", "c/x.xml": COVERAGE})
     assert counts(read_archive(archive, ["**/*.xml"])) == (4, 1, 0, 1)

@@ -11,7 +11,8 @@ from functions._core.decision.concurrency import concurrency_errors, label_error
 from functions._core.decision.control_checks import Conditions, check_scope, scopes_of, too_large
 from functions._core.decision.model import CognitivePlan, Decision, Task
 from functions._core.decision.vocabulary import shown
-from functions._core.executors.table import executor_errors, executor_warnings
+from functions._core.executors.table import executor_errors
+from functions._core.executors.unused import unused_providers
 from functions._core.planning.graph import find_cycle, schedule, topological_levels
 from functions._core.records.models import Reason
 from functions._core.records.values import format_time, milliseconds
@@ -59,7 +60,7 @@ def check_plan(
     )
     warnings = [*_schema_warnings(decision)]
     if not errors:
-        warnings.extend(executor_warnings(scopes_of(plan)))
+        warnings.extend(_provider_warnings(plan))
     if len(levels) == len(edges):
         warnings.extend(_order_warnings(plan, edges))
     if not errors:
@@ -165,6 +166,11 @@ def _schema_warnings(decision: Decision) -> Iterator[Reason]:
     for where, version in places:
         if version != SCHEMA_VERSION:
             yield _reason("unknown_schema_version", where, f"is {version}, read as if it were {SCHEMA_VERSION}")
+
+
+def _provider_warnings(plan: CognitivePlan) -> Iterator[Reason]:
+    for where, text in unused_providers(scopes_of(plan)):
+        yield _reason("provider_not_used", where, text)
 
 
 def _order_warnings(plan: CognitivePlan, edges: Mapping[str, Sequence[str]]) -> Iterator[Reason]:

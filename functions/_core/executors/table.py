@@ -6,8 +6,7 @@ meaning for the word. So is one that deploys, tests or validates and comes witho
 can do anything then, and there are plans that tell workers of their own in this way which tool they use.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import islice
 from typing import NamedTuple
@@ -20,16 +19,6 @@ from functions._core.records.values import JsonObject, TaskType
 
 MOST_ERRORS = 100
 """Errors of the tasks of one scope that are named: reasons are kept on the flow's row, which must stay small."""
-
-
-MOST_WARNINGS = 10
-"""Warnings of a plan, likewise."""
-
-MOST_COMPARED, MOST_CHARACTERS = 100, 40
-"""Names in a plan that are compared with those of executors, and characters of one: each takes 0.1 ms."""
-
-CLOSE = 0.8
-"""How like the name of an executor another name is that is taken for a slip, 0 to 1."""
 
 
 class ExecutorEntry(NamedTuple):
@@ -131,38 +120,6 @@ def compensation_for(task_type: TaskType, task_id: str, parameters: JsonObject) 
 def executor_errors(scope: Scope) -> Iterator[Reason]:
     """Yield what is wrong with the parameters of tasks that name an executor of the table, compensations included."""
     yield from islice(_errors(scope), MOST_ERRORS)
-
-
-def executor_warnings(scopes: Iterable[Scope]) -> Iterator[Reason]:
-    """Yield which tasks name an executor that will not do them: by a slip, or as it does other types of tasks."""
-    yield from islice(_warnings(scopes), MOST_WARNINGS)
-
-
-def _warnings(scopes: Iterable[Scope]) -> Iterator[Reason]:
-    texts: dict[tuple[TaskType, str], str] = {}
-    for scope in scopes:
-        for position, task in enumerate(scope.tasks):
-            name = task.parameters.get("provider")
-            if not isinstance(name, str) or executor_of(task.task_type, task.parameters) is not None:
-                continue
-            used = task.task_type, name
-            if used not in texts and len(texts) < MOST_COMPARED:
-                texts[used] = _other_meaning(*used)
-            if text := texts.get(used):
-                where = f"{scope.where}[{position}].parameters.provider"
-                yield Reason(code="provider_not_used", message=f"{where}: {text}", where=where)
-
-
-def _other_meaning(task_type: TaskType, name: str) -> str:
-    """Return why a provider is no executor for a type of task; empty where it is like none."""
-    if name in EXECUTORS and task_type in EXECUTORS[name].task_types:
-        return f"the executor {name} has no parameters here, so a worker of yours has to know what to do"
-    if name in EXECUTORS:
-        types = ", ".join(sorted(EXECUTORS[name].task_types))
-        return f"the executor {name} does tasks of the types {types}, none of the type {task_type}"
-    plain = name[:MOST_CHARACTERS].lower().replace("-", "_")
-    meant = next(iter(get_close_matches(plain, EXECUTORS, 1, CLOSE)), "")
-    return f"there is no such executor, so a worker of yours has to know it; is {meant} meant?" if meant else ""
 
 
 def _errors(scope: Scope) -> Iterator[Reason]:
