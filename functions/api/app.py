@@ -27,6 +27,7 @@ from functions.api import (
     keys,
     leases,
     limits,
+    mcp,
     orders,
     passports,
     plans,
@@ -47,6 +48,7 @@ from functions.api import (
     ticket_changes,
     tickets,
     tokens,
+    tools,
     webhooks,
     what_if,
     why,
@@ -115,6 +117,8 @@ MODULES = (
     calculations,
     schemas,
     system,
+    tools,
+    mcp,
 )
 
 
