@@ -25,6 +25,7 @@ class InnerAnswer:
     def __init__(self, body: bytes) -> None:
         self.status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
         self.body = bytearray()
+        self.too_large = False
         self._request: bytes | None = body
 
     async def receive(self) -> MutableMapping[str, Any]:
@@ -35,18 +36,21 @@ class InnerAnswer:
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Take a part of the answer; raise `Rejected`, status 413, for one that is too large."""
+        """Take a part of the answer; what is beyond `MAX_ANSWER` is dropped."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
         elif message["type"] == "http.response.body":
-            self.body += message.get("body", b"")
-            if len(self.body) > MAX_ANSWER:
-                text = f"the answer is larger than {MAX_ANSWER} bytes: ask for less, by filters or `limit`"
-                raise Rejected(text, code="too_large", status=413)
+            part = message.get("body", b"")
+            self.too_large = self.too_large or len(self.body) + len(part) > MAX_ANSWER
+            if not self.too_large:
+                self.body += part
 
 
 async def inner_call(outer: Request, inner: InnerRequest) -> InnerAnswer:
-    """Return the answer to a request in the name of whoever sent the outer one."""
+    """Return the answer to a request in the name of whoever sent the outer one.
+
+    Raises `Rejected`, status 413, for an answer that is too large; what was asked for has been done.
+    """
     body = b"" if inner.body is None else json.dumps(inner.body, separators=(",", ":")).encode()
     own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     own += [(name.encode(), value.encode("latin-1")) for name, value in inner.headers.items()]
@@ -68,4 +72,7 @@ async def inner_call(outer: Request, inner: InnerRequest) -> InnerAnswer:
     }
     answer = InnerAnswer(body)
     await outer.app(scope, answer.receive, answer.send)
+    if answer.too_large:
+        text = f"the answer is larger than {MAX_ANSWER} bytes: ask for less, by filters or `limit`"
+        raise Rejected(text, code="too_large", status=413)
     return answer

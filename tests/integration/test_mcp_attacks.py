@@ -10,6 +10,7 @@ import pytest
 
 from functions._core.rate_limits import READ, WRITE
 from functions._core.records.principal import Principal, Role
+from functions.api import inner_calls
 from functions.api.mcp_tools import CHANGING, CONFIRMED, READING, own_tools
 from functions.api.rate_limits import limit_of
 from functions.api.roles import MANAGE, ROLES
@@ -113,6 +114,12 @@ async def test_arguments_are_only_those_of_the_tool(api: Api) -> None:
     assert await refusal(api, "cancel_flow", flow_id="x") == "not_confirmed"
     assert await refusal(api, "cancel_flow", confirm=None) == "not_confirmed"
     assert await refusal(api, "cancel_flow", flow_id="x", confirm="x", body={"surprise": 1}) == "invalid_data"
+
+
+async def test_an_answer_that_is_too_large_is_said_to_be(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inner_calls, "MAX_ANSWER", 10)
+    assert await refusal(api, "list_flows") == "too_large"
+    assert await refusal(api, "get_flow", flow_id="x") == "too_large"
 
 
 def test_each_tool_is_an_operation_with_a_schema_of_its_own(api: Api) -> None:
