@@ -87,6 +87,9 @@ class Commands(LazyGroup):
             f"{ROOM}.hot_command:hot",
             "List open tickets in the order in which they have to begin, so that flows are in time.",
         ),
+        CommandEntry(
+            FLOWS, "jobs", f"{ROOM}.jobs_command:jobs", "List jobs of executors, and those that nobody could end."
+        ),
         CommandEntry(FLOWS, "sla", f"{ROOM}.sla_commands:sla", "Act on flows that are at risk or late."),
         CommandEntry(
             FLOWS, "passport", f"{ROOM}.passport_commands:passport", "Save what was done in a flow as a signed file."

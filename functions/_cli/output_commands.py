@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 NO_SUCH_TASK = 1
 
+ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED", "COMPENSATED"})
+"""Statuses of a ticket whose log gets no more."""
+
+FOLLOW_SECONDS = 1.0
+"""Between two looks at a log that is followed: a worker tells of it each 5 s at most."""
+
 
 def result(
     flow: Annotated[
@@ -88,15 +94,19 @@ def has_output(ticket: "JsonObject") -> bool:
 def logs(
     record: Annotated[str, typer.Argument(metavar="FLOW[/TASK]", help="A flow, or one of its tasks.")],
     *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
     """Print what the tasks of a flow wrote to standard output and standard error: the last 64 KiB of each.
 
-    A worker sends it when an attempt has ended; of a task that was tried again it is the newest attempt's.
+    A worker sends it when an attempt has ended, and the last 8 KiB while it runs; of a task that was tried again it is
+    the newest attempt's. With --follow the log of one task is printed as it comes.
     """
-    run(_logs(record, url, api_key, as_json=as_json))
+    if follow and ("/" not in record or as_json):
+        raise typer.BadParameter("the log of one task, FLOW/TASK, can be followed, and not as JSON")
+    run(_followed(record, url, api_key) if follow else _logs(record, url, api_key, as_json=as_json))
 
 
 async def _logs(record: str, url: str, api_key: str, *, as_json: bool) -> int:
@@ -113,6 +123,40 @@ async def _logs(record: str, url: str, api_key: str, *, as_json: bool) -> int:
     else:
         _print_logs(found, headed="/" not in record)
     return 0
+
+
+async def _followed(record: str, url: str, api_key: str) -> int:
+    """Print the log of a task as it comes, whole lines while it runs; one that is tried again goes on."""
+    from asyncio import sleep
+
+    from functions._cli.client import PlatformClient, ticket_path
+    from functions._cli.references import with_ticket
+
+    attempt, shown, ended = 0, "", False
+    async with PlatformClient(url, api_key) as client:
+        while not ended:
+            ticket = await with_ticket(client, record, lambda one: client.get(ticket_path(one)))
+            ended = ticket["status"] in ENDED  # before the log is read, which has its end then
+            log = await client.get(ticket_path(ticket["ticket_id"], "logs"))
+            if log["attempt"] != attempt:
+                attempt, shown = log["attempt"], ""
+            text = log["text"] if ended else log["text"][: log["text"].rfind("\n") + 1]
+            for line in news(shown, text).splitlines():
+                typer.echo(clean_line(line))
+            shown = text or shown
+            if not ended:
+                await sleep(FOLLOW_SECONDS)
+    return 0
+
+
+def news(shown: str, text: str) -> str:
+    """Return what is new in the end of a log, of which another end was shown; what is missing between is `…`."""
+    at = text.find(shown)
+    if at >= 0:
+        return text[at + len(shown) :]
+    sizes = range(min(len(shown), len(text)), 0, -1)
+    overlap = next((size for size in sizes if text.startswith(shown[-size:])), 0)
+    return text[overlap:] if overlap else f"…\n{text}"
 
 
 async def _of_flow(client: "PlatformClient", ref: str) -> "list[JsonObject]":

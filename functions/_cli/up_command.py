@@ -56,6 +56,9 @@ def up(
         raise typer.Exit(WRONG_SETTINGS) from error
     try:
         process.run(settings)
+    except SettingsError as error:
+        say(f"flowc: {error}")
+        raise typer.Exit(WRONG_SETTINGS) from error
     except (FlowcError, OSError) as error:
         say(f"flowc: {_cannot_start(error, settings)}")
         raise typer.Exit(1) from error

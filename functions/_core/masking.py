@@ -28,6 +28,8 @@ class Mask:
         self._bytes = re.compile(b"|".join(map(re.escape, encoded))) if forms else None
         self.longest = max(map(len, encoded), default=0)
         """Bytes of the longest form of a value."""
+        self._encoded = tuple(encoded)
+        self._firsts = frozenset(form[0] for form in encoded)
 
     def text(self, text: str) -> str:
         """Return a text without the values."""
@@ -41,6 +43,16 @@ class Mask:
             return {self.text(name): self.json(part) for name, part in value.items()}
         return [self.json(part) for part in value] if isinstance(value, list | tuple) else value
 
+    def is_in(self, value: Any) -> bool:  # noqa: ANN401 any JSON
+        """Whether one of the values is in a JSON value, also in names of members."""
+        if self._text is None or value is None:
+            return False
+        if isinstance(value, Mapping):
+            return any(self.is_in(name) or self.is_in(part) for name, part in value.items())
+        if isinstance(value, list | tuple):
+            return any(map(self.is_in, value))
+        return self._text.search(str(value)) is not None
+
     def data(self, data: bytes, start: int = 0) -> bytes:
         """Return UTF-8 from `start` on without the values, also without one that lies across `start`."""
         return self._masked(data, start, len(data))[0]
@@ -50,7 +62,16 @@ class Mask:
 
         What may be the beginning of a value is left for later, when more of the stream is there.
         """
-        return self._masked(data, start, len(data) - max(0, self.longest - 1))
+        return self._masked(data, start, self._certain(data))
+
+    def _certain(self, data: bytes) -> int:
+        """Return where the first value may begin that is not whole yet; the end where none does."""
+        for place in range(max(0, len(data) - self.longest + 1), len(data)):
+            if data[place] in self._firsts:
+                rest = data[place:]
+                if any(len(form) > len(rest) and form.startswith(rest) for form in self._encoded):
+                    return place
+        return len(data)
 
     def _masked(self, data: bytes, start: int, certain: int) -> tuple[bytes, int]:
         """Return what is before `certain`, and the rest of a value that lies across it."""

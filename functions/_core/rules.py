@@ -121,6 +121,8 @@ class Rules:
     """Successes after that pause with which a worker is trusted again."""
     references_bytes: int = REFERENCES_BYTES
     """Bytes of upstream outputs, as JSON, that the references of one ticket may stand for in all."""
+    job_look: timedelta = timedelta(seconds=10)
+    """How often the platform looks at a job of its own worker."""
     heartbeat: timedelta = timedelta(seconds=30)
     """The interval at which workers send heartbeats."""
     grace: timedelta = timedelta(seconds=15)

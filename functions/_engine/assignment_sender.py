@@ -79,7 +79,7 @@ class AssignmentSender:
         """
         self._ports = ports
         self._breaker = breaker
-        self._messages = AssignmentMessages(ports, breaker, base_url, references_bytes)
+        self.messages = AssignmentMessages(ports, breaker, base_url, references_bytes)
         self._slots = asyncio.Semaphore(limit)
         self._share = max(1, limit // WORKERS_THAT_HANG)
         self._by_worker: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -212,12 +212,12 @@ class AssignmentSender:
         """Return what the worker is sent, or the answer where it is not to be asked."""
         if worker.delivery is AssignmentMode.PULL:
             return ASKS
-        refusal = await self._messages.refusal(worker, delivery, ticket)
+        refusal = await self.messages.refusal(worker, delivery, ticket)
         if refusal is not None:
             return refusal
         if delivery.cancelled:
             return cancellation_event(ticket, delivery.attempt, self._ports.clock.now())
-        return await self._messages.assignment(delivery, ticket)
+        return await self.messages.assignment(delivery, ticket)
 
     async def _wanted(self, turn: Turn, delivery: Delivery) -> list[Wanted]:
         """Return the delivery with the ticket as it is stored, or nothing when the assignment does not hold any more.

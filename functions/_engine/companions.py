@@ -16,6 +16,7 @@ from functions._engine.events_in import EventsIn
 from functions._engine.flow_policies import FlowPolicies
 from functions._engine.healing import Healer
 from functions._engine.in_flight import InFlight
+from functions._engine.jobs import JobDoors, Jobs
 from functions._engine.schedules import Admit, Schedules
 from functions._engine.settings import Settings
 from functions._engine.slo_documents import SloDocuments
@@ -34,6 +35,7 @@ class Doors(NamedTuple):
     admit: Admit
     order: "GiveCommand"
     healing: "HealingDoors"
+    jobs: JobDoors
 
 
 class Companion(Protocol):
@@ -82,8 +84,10 @@ class Companions:
         policies = [self.flow_policies.begin()] if acts_on_sla else []
         self.healing = Healer(ports, metrics, doors.healing, dispatcher, alone=alone)
         healing = [self.healing.begin()] if heals else []
+        self.jobs = Jobs(settings, ports, metrics, doors.jobs, dispatcher, chance, alone=alone).begin()
         self._seeing: Sequence[InFlight | EventsIn | FlowPolicies] = (in_flight, self.events_in, *policies)
-        self._all: Sequence[Companion] = (*self._seeing, self.schedules, self.budgets, self.slo_documents, *healing)
+        others: Sequence[Companion] = (self.schedules, self.budgets, self.slo_documents, *healing, self.jobs)
+        self._all: Sequence[Companion] = (*self._seeing, *others)
 
     @property
     def observers(self) -> Sequence[Callable[[ChangeSet], None]]:
@@ -94,7 +98,7 @@ class Companions:
     def ticks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What functions of their own do as time passes, by their names."""
         looks = {"reconcile_resources": self.slo_documents.reconcile, "heal_incident": self.healing.look}
-        return {**self.budgets.ticks, **looks}
+        return {**self.budgets.ticks, **looks, "run_executor": self.jobs.look}
 
     @property
     def busy(self) -> bool:

@@ -15,6 +15,7 @@ from functions._core.delivery import MISDIRECTED, PASSING_REASONS
 from functions._core.errors import Rejected, Unreadable
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.healing import HEALING_DUE
+from functions._core.events.jobs import JOB_DUE
 from functions._core.events.policies import DUE
 from functions._core.events.routes import ROUTES, TRANSITIONS, receiver_of
 from functions._core.events.slo_data import BudgetUpdated
@@ -72,6 +73,7 @@ class EventWork:
             "reconcile_resources": self._ticked,
             "enforce_freezes": self._enforced,
             "heal_incident": self._healed,
+            "run_executor": self._executed,
         }
         self._job = jobs.get(function, self._chained)
 
@@ -110,6 +112,12 @@ class EventWork:
     async def _healed(self, event: CloudEvent) -> None:
         if event.type == type_of(HEALING_DUE) and event.source != TRANSITIONS:
             await self._platform.companions.healing.apply(event)
+        else:
+            await self._ticked(event)
+
+    async def _executed(self, event: CloudEvent) -> None:
+        if event.type == type_of(JOB_DUE) and event.source != TRANSITIONS:
+            await self._platform.companions.jobs.apply(event)
         else:
             await self._ticked(event)
 

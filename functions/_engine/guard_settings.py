@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
 
-from functions._engine.healing_settings import HealingSettings
+from functions._engine.executor_settings import OwnWorkerSettings
 
 PATH = r"^$|^[A-Za-z0-9_]{1,100}(/[A-Za-z0-9_]{1,100}){0,15}$"
 
 
-class GuardSettings(HealingSettings):
+class GuardSettings(OwnWorkerSettings):
     """Part of `Settings`, which has the rules of names and values; another part are those of SLOs."""
 
     opa_url: AnyHttpUrl | None = Field(

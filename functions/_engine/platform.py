@@ -23,7 +23,7 @@ from functions._core.events.reports import Report
 from functions._core.events.routes import handler_of
 from functions._core.placement.breaker import verdicts_of
 from functions._core.placement.leasing import Leased, LeaseRequest
-from functions._core.placement.workers import Deregistration, Heartbeat, Registration
+from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.ports import Due, EventQueue, Ports
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.dead_letters import OUTSIDE, DeadLetter, event_of
@@ -34,10 +34,11 @@ from functions._engine.assignment_messages import failure_event
 from functions._engine.assignment_sender import AssignmentSender
 from functions._engine.clock import CHANCE, fresh_id
 from functions._engine.companions import Companions, Doors
-from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of
+from functions._engine.dispatch import Dispatcher, DispatchResult, flow_of, read
 from functions._engine.flow_waiters import FlowWaiters
 from functions._engine.given_commands import HealingDoors
 from functions._engine.guards import gated
+from functions._engine.jobs import JobDoors
 from functions._engine.keyed_executor import HeavyWork, KeyedExecutor, unwatched
 from functions._engine.outbox import EventOutbox
 from functions._engine.pheromones import LearnedPheromones
@@ -111,7 +112,9 @@ class Platform:
 
     def _new_companions(self, settings: Settings, alone: bool, acts_on_sla: bool, heals: bool) -> Companions:  # noqa: FBT001 as it is asked for
         healing = HealingDoors(self._send, self.order, self.replay, self._worker_tracker.break_circuit)
-        doors = Doors(self._send, self.handle, self.admit, self.order, healing)
+        messages = self._assignment_sender.messages
+        jobs = JobDoors(messages, self._intake.answered, self.report, self._worker_tracker.own, self._send)
+        doors = Doors(self._send, self.handle, self.admit, self.order, healing, jobs)
         around = (settings, self.ports, self.instruments, self.dispatcher, self.sweeper, doors, self._chance)
         beside = Companions(*around, alone=alone, acts_on_sla=acts_on_sla, heals=heals)
         self.schedules, self.budgets = beside.schedules, beside.budgets
@@ -230,7 +233,7 @@ class Platform:
 
     async def report(self, event: CloudEvent, report: Report | None = None) -> ReportResult:
         """See `Engine.report`."""
-        return await self._intake.hear(event, report)
+        return await self.companions.jobs.heard(self._intake.hear, event, report or read(Report, event))
 
     async def take_event(self, event: CloudEvent) -> EventTaken:
         """See `Engine.take_event`."""
@@ -274,7 +277,7 @@ class Platform:
 
     async def deregister(self, worker_id: str, reason: str) -> bool:
         """See `Engine.deregister`."""
-        return (await self._worker_tracker.track(Deregistration(worker_id=worker_id, reason=reason))).known is not None
+        return await self._worker_tracker.deregister(worker_id, reason)
 
     async def drain(self, worker_id: str, *, draining: bool) -> Worker:
         """See `Engine.drain`."""

@@ -32,7 +32,6 @@ from functions._engine.secret_leases import SecretLease, leases_of
 from functions._engine.secret_places import checked_places
 
 PREFIX = "FLOWC_"
-VISIBLE = re.compile(r"[!-~]+")
 
 HERE = Path(".flowc")
 """The data folder where there is no other: beside the work, as all of Flow C's first users have it."""
@@ -216,7 +215,7 @@ class Settings(GuardSettings):
         host = others.data.get("host")
         if value is None and host is not None and not host.is_loopback:
             raise ValueError(f"a key is required to listen on {host}, where others can reach the platform")
-        if value is not None and not VISIBLE.fullmatch(value.get_secret_value()):
+        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
             raise ValueError("a key is sent in a header: letters, digits and signs of ASCII, without spaces")
         return value
 
@@ -377,6 +376,7 @@ class Settings(GuardSettings):
             in_flight=InFlightLimits(**named) if any(most) else None,
             tenant_weights=read_weights(self.tenant_weights),
             heartbeat=timedelta(seconds=self.heartbeat_seconds),
+            job_look=self.job_look,
             no_worker=time_span(1000 * self.no_worker_seconds),
             approval=time_span(1000 * self.approval_seconds),
             pause=time_span(1000 * self.pause_seconds),

@@ -18,11 +18,14 @@ from functions._core.placement.workers import (
     Running,
     WorkerEvent,
     excused,
+    own_worker,
+    refuse_own,
 )
 from functions._core.ports import Ports
 from functions._core.records.attempts import of_attempt
 from functions._core.records.change_set import ChangeSet, Delivery
-from functions._core.records.worker import Answer, Worker
+from functions._core.records.values import SecurityLevel
+from functions._core.records.worker import OWN_WORKER, Answer, Worker
 from functions._core.rules import Rules
 from functions._engine.registry_log import RegistryLog
 from functions._engine.wiring import Tracked, handed_on, release, track_workers
@@ -75,6 +78,7 @@ class WorkerTracker:
 
     async def register(self, registration: Registration) -> Worker:
         """See `Engine.register`."""
+        refuse_own(registration.worker_id)
         try:
             if registration.endpoint:
                 checked_url(registration.endpoint, self._networks)
@@ -87,6 +91,7 @@ class WorkerTracker:
 
     async def heartbeat(self, worker_id: str, heartbeat: Heartbeat) -> ReportResult:
         """See `Engine.heartbeat`."""
+        refuse_own(worker_id)
         tracked = await self.track(heartbeat.but(worker_id=worker_id))
         if tracked.known is None:
             raise Rejected(f"worker {worker_id} is not registered", code="unknown_worker", status=404)
@@ -97,6 +102,11 @@ class WorkerTracker:
         running = {entry.ticket_id: entry.attempt for entry in named}
         tickets = await self._ports.store.tickets(list(running)) if running else {}
         return tuple(i for i, t in tickets.items() if not t.live or of_attempt(t, running[i]).attempt != running[i])
+
+    async def deregister(self, worker_id: str, reason: str) -> bool:
+        """See `Engine.deregister`."""
+        refuse_own(worker_id)
+        return (await self.track(Deregistration(worker_id=worker_id, reason=reason))).known is not None
 
     async def drain(self, worker_id: str, *, draining: bool) -> Worker:
         """See `Engine.drain`."""
@@ -110,6 +120,21 @@ class WorkerTracker:
         tracked = await self.track(order)
         (self._doubted.add if order.opened else self._doubted.discard)(order.worker_id)
         return tracked.worker
+
+    async def own(self, capabilities: tuple[str, ...], slots: int, clearance: SecurityLevel) -> None:
+        """Let the platform's own worker be as it is said to be; without capabilities there is none."""
+        known = await self._ports.registry.worker(OWN_WORKER)
+        if not capabilities:
+            if known is not None:
+                await self.track(Deregistration(worker_id=OWN_WORKER, reason="FLOWC_EXECUTORS names none"))
+            return
+        row = own_worker(known, capabilities, slots, clearance, self._ports.clock.now(), self._rules)
+        if row is None:
+            return
+        with suppress(Conflict):  # another process has just done it
+            await self._ports.registry.put(row)
+            self._stored(row)
+            await self._send(await release(row, self._ports))
 
     async def judge(self, verdict: WorkerVerdict) -> None:
         """Count what an attempt says of its worker."""

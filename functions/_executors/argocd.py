@@ -8,6 +8,7 @@ CD's own rollback says nothing of who asked for it, and is refused where an appl
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from time import monotonic
 from typing import ClassVar
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 from functions._core.executors.argocd import ArgocdOutputs, ArgocdParameters
 from functions._core.executors.deploy import DEPLOYING, FAMILY
-from functions._core.records.values import JsonObject, TaskType
+from functions._core.records.values import JsonObject, TaskType, format_time, parse_time
 from functions._executors.argocd_application import (
     BACK,
     DEPLOY,
@@ -51,6 +52,12 @@ DEGRADED_LOOKS = 3
 
 UNSEEN_LOOKS = 3
 """Looks at which an operation may be missing: the API answers from a copy, and somebody may have synced meanwhile."""
+
+BRIEF_SECONDS = 60.0
+"""How long either may last at most, by the clock of the day: each look may be that of another process."""
+
+SINCE = "since"
+"""In the handle: when the job was begun, or found."""
 
 SHARE = 0.75
 """Of the time of a ticket: how much a deployment may take that is taken back when it fails; the rest is for that."""
@@ -88,6 +95,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
     name: ClassVar[str] = "argocd"
     family: ClassVar[str] = FAMILY
     task_types: ClassVar[frozenset[TaskType]] = DEPLOYING
+    detached: ClassVar[bool] = True
     Parameters = ArgocdParameters
     Outputs = ArgocdOutputs
 
@@ -101,6 +109,8 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
     async def start(self, context: Context) -> JobHandle:
         """Change the application and sync it, or find the operation of an earlier attempt."""
         given = context.parameters
+        why = "a secret is among the parameters, which everybody can see who may see the application"
+        context.refuse_secrets(given.model_dump(mode="json", exclude={"compensates"}), why)
         named = f"{given.app_namespace}/{given.application}" if given.app_namespace else given.application
         if not any(fitting(pattern).fullmatch(named) for pattern in self._permitted):
             text = "the worker's owner does not allow this application (WORKER_APPLICATIONS)"
@@ -112,7 +122,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         job_id, page = f"{named}:{context.idempotency_key}", self._page(given)
         operation = app.operation
         if operation is not None and operation.said.get(KEY) == context.idempotency_key:
-            return JobHandle(job_id=job_id, url=page, adopted=True)
+            return JobHandle(job_id=job_id, url=page, adopted=True, data={SINCE: _now()})
         if operation is not None and operation.goes_on:
             raise CallFailed("another operation of the application goes on", after_seconds=10, kind="busy")
         # Argo CD may sync what was changed by itself, and then has another entry in its history.
@@ -120,7 +130,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         previous = (app.history[-1].history_id if app.history else "") if begun_at is None else begun_at
         mark = {JOB: f"{context.idempotency_key} {previous}"}
         await self._synced(context, app, _wanted(app, given), {STEP: DEPLOY, PREVIOUS: previous}, mark)
-        return JobHandle(job_id=job_id, url=page)
+        return JobHandle(job_id=job_id, url=page, data={SINCE: _now()})
 
     async def poll(self, context: Context, handle: JobHandle) -> JobState:
         """Look at the application."""
@@ -129,7 +139,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         if watch.back and not watch.sent:
             state = await self._back(context, app, watch)
         elif operation is None or operation.said.get(KEY) != context.idempotency_key:
-            state = self._without_ours(app, watch)
+            state = self._without_ours(app, watch, handle)
         elif operation.goes_on or (watch.back and operation.said.get(STEP) != BACK):  # a look at what was before
             state = self._running(operation.message or "syncing")
         elif operation.phase != "Succeeded":
@@ -173,12 +183,12 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         """Close all connections."""
         await self._api.aclose()
 
-    def _without_ours(self, app: Application, watch: _Watch) -> JobState:
+    def _without_ours(self, app: Application, watch: _Watch, handle: JobHandle) -> JobState:
         """Return how a job stands whose operation is not the last one, or cannot be seen yet."""
         if app.operation is not None and app.operation.goes_on and watch.back:
             return self._running("waiting for another operation")
         watch.unseen += 1
-        if watch.unseen <= UNSEEN_LOOKS:
+        if watch.unseen <= UNSEEN_LOOKS and _seconds_since(handle.data.get(SINCE)) < BRIEF_SECONDS:
             return self._running("waiting for the operation to be seen")
         if watch.back:
             text = f"{watch.back}; somebody else has synced the application since it went back"
@@ -189,9 +199,12 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         """Return how a job stands whose operation has succeeded."""
         if app.settled and app.sync == "Synced" and app.health == "Healthy":
             return self._ended(context, app, operation)
-        watch.degraded = watch.degraded + 1 if app.settled and app.health == "Degraded" else 0
+        past = _seconds_since(operation.finished_at)
+        degraded = app.settled and app.health == "Degraded"
+        watch.degraded = watch.degraded + 1 if degraded else 0
         how = f"{app.sync or 'Unknown'}, {app.health or 'Unknown'} {app.health_message}".strip()
-        if watch.degraded >= DEGRADED_LOOKS or monotonic() > watch.until:
+        bad = watch.degraded >= DEGRADED_LOOKS or (degraded and past > BRIEF_SECONDS)
+        if bad or monotonic() > watch.until or past > context.parameters.health_timeout_seconds:
             return await self._bad(context, app, operation, watch, f"it has not become healthy: {how}")
         return self._running(how)
 
@@ -323,3 +336,16 @@ def _in_the_way(said: object) -> bool:
     if not isinstance(said, Mapping) or said.get("code") != FAILED_PRECONDITION:
         return False
     return "already in progress" in str(said.get("message", ""))
+
+
+def _now() -> str:
+    return format_time(datetime.now(UTC))
+
+
+def _seconds_since(moment: object) -> float:
+    """Return how long ago a moment was, by the clock of the day; 0 for what is no moment, or lies ahead."""
+    try:
+        at = parse_time(moment)
+    except (ValueError, OverflowError):
+        return 0.0
+    return max(0.0, (datetime.now(UTC) - at).total_seconds()) if isinstance(at, datetime) and at.tzinfo else 0.0

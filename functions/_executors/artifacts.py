@@ -13,6 +13,7 @@ import re2  # type: ignore[import-untyped]
 
 from functions._core.executors.execute import Artifact, KeptFile
 from functions._executors.file_store import StoredFile, StoreFailed
+from functions._executors.work_folder import DEEPEST, depth_of
 
 MOST_FILES = 100
 MOST_LOOKED_AT = 100_000
@@ -84,6 +85,8 @@ def files_in(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, int, 
         looked_at += len(names) + len(folders)
         if looked_at > MOST_LOOKED_AT:
             raise ArtifactsRefused(f"the folder has more than {MOST_LOOKED_AT} entries")
+        if depth_of(path, folder) > DEEPEST:
+            raise ArtifactsRefused(f"folders are nested more than {DEEPEST} deep")
         for name in names:
             whole = (Path(path) / name).relative_to(folder).as_posix()
             if not any(fitting(pattern).fullmatch(whole) for pattern in patterns):

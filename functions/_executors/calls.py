@@ -69,7 +69,7 @@ class ServiceCaller:
             text = f"nobody knows whether the call was carried out, and it must not be repeated: {error}"
             raise CallFailed(text, transient=False, kind="unknown_outcome") from error
         except Rejected as refusal:
-            raise CallFailed(_refused(refusal), transient=False, kind=refusal.code) from refusal
+            raise CallFailed(refusal_text(refusal), transient=False, kind=refusal.code) from refusal
 
     async def good_answer(
         self, call: ServiceCall, context: JobContext[Any], expected: tuple[int, ...] | None = None
@@ -97,6 +97,7 @@ class CallExecutor(JobExecutor[CP]):
     """Base of executors whose jobs are calls of services, within the networks that the worker's owner allows."""
 
     family: ClassVar[str] = "execute"
+    detached: ClassVar[bool] = True
     task_types: ClassVar[frozenset[TaskType]] = WORK
     Outputs = CallOutputs
 
@@ -183,6 +184,6 @@ def outputs_in(answer: OutboundAnswer, given: CallParameters) -> JobState:
     return JobSucceeded(CallOutputs(status=answer.status, value=value, text=text, outputs=named))
 
 
-def _refused(refusal: Rejected) -> str:
+def refusal_text(refusal: Rejected) -> str:
     """Return why a call was not made, with the name of the setting that a worker has."""
     return str(refusal).replace("FLOWC_WORKER_NETWORKS", "WORKER_NETWORKS")

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from functions._adapters.http.reply import Reply
 from functions._core.executors.testing import SuiteOutputs, SuiteParameters
-from functions._core.masking import Mask
 from functions._core.records.values import Model, TaskType
 from functions._executors.artifacts import fitting
 from functions._executors.calls import PASSING, UNREAD
@@ -33,7 +32,7 @@ from functions._executors.port import (
 )
 from functions._executors.reports import ReportsRefused, SuiteReport
 from functions._executors.services import ServiceApi, json_of_reply
-from functions._executors.settings import ExecutorSettings
+from functions._executors.settings import PREFIX, ExecutorSettings
 
 SP = TypeVar("SP", bound=SuiteParameters)
 M = TypeVar("M", bound=Model)
@@ -55,6 +54,9 @@ MOST_ARTIFACTS = 100
 UNKNOWN_OUTCOME = "unknown_outcome"
 RUN = "run"
 """Of a handle: the run, where it is known when the handle is made."""
+
+AFTER = "after"
+"""Of a handle without: the run with the same key that has failed before."""
 
 
 class SeenRun(NamedTuple):
@@ -79,6 +81,7 @@ class CiExecutor(JobExecutor[SP]):
 
     family: ClassVar[str] = "test"
     task_types: ClassVar[frozenset[TaskType]] = frozenset({TaskType.TEST})
+    detached: ClassVar[bool] = True
     Outputs = SuiteOutputs
     reach: ClassVar[str]
     """The path of a harmless question that takes the worker's credentials."""
@@ -141,7 +144,7 @@ class CiExecutor(JobExecutor[SP]):
             if failure.kind == UNKNOWN_OUTCOME:
                 self._unsure.add(key)
             raise
-        return _handle(made or SeenRun(""), key, adopted=False)
+        return _handle(made or SeenRun(""), key, adopted=False, after=known)
 
     async def poll(self, context: JobContext[SP], handle: JobHandle) -> JobState:
         """Look at the run. A server that asks to be left alone is left alone."""
@@ -156,7 +159,7 @@ class CiExecutor(JobExecutor[SP]):
         """End the run, also one that is to be seen only in a moment."""
         run_id = self._run_of(handle)
         while run_id is None:
-            seen = await self.find(context, thorough=True)
+            seen = await self._begun(context, handle)
             if seen is not None:
                 run_id = seen.run_id
             elif context.seconds_left < PATIENCE[0]:
@@ -170,11 +173,19 @@ class CiExecutor(JobExecutor[SP]):
         """Ask the server a harmless question, and say what may be used."""
         allowed = ", ".join(self._settings.repositories)
         repositories = ToolCheck("repositories", bool(allowed), f"WORKER_REPOSITORIES allows {allowed or 'none'}")
-        return await self.api.reached(self.reach, self.name), repositories
+        return await self.api.reached(self.reach, self.name), await self._credential(), repositories
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self.api.aclose()
+
+    async def _credential(self) -> ToolCheck:
+        variable = f"{PREFIX}{self.api.connection.name}_TOKEN"
+        try:
+            there = bool(await self.api.connection.credential())
+        except CallFailed as failure:
+            return ToolCheck("credential", False, str(failure))
+        return ToolCheck("credential", there, f"{variable} or {variable}_FILE is {'set' if there else 'not set'}")
 
     def _admit(self, context: JobContext[SP]) -> None:
         """Refuse what the worker's owner does not allow, and secrets: who may see a run can see what it was given."""
@@ -182,24 +193,27 @@ class CiExecutor(JobExecutor[SP]):
         if not any(fitting(pattern).fullmatch(target) for pattern in self._settings.repositories):
             text = f"the worker's owner does not allow {target} (WORKER_REPOSITORIES)"
             raise CallFailed(text, transient=False, kind="not_allowed")
-        given = context.parameters.model_dump(mode="json")
-        if Mask(context.secrets).json(given) != given:
-            text = "a secret is among the parameters, which everybody can see who may see the run"
-            raise CallFailed(text, transient=False, kind="secret_in_inputs")
+        why = "a secret is among the parameters, which everybody can see who may see the run"
+        context.refuse_secrets(context.parameters.model_dump(mode="json"), why, "secret_in_inputs")
 
     async def _found(self, context: JobContext[SP], pauses: Sequence[float]) -> SeenRun | None:
-        """Return the run with the key of the job, looking for it with patience."""
+        """Return the run with the key of the job, looking with patience for one that has not failed."""
         for pause in (*pauses, None):
             seen = await self.find(context, thorough=True)
-            if seen is not None or pause is None:
+            if pause is None or (seen is not None and not seen.hopeless):
                 return seen
             await asyncio.sleep(pause)
         return None
 
+    async def _begun(self, context: JobContext[SP], handle: JobHandle) -> SeenRun | None:
+        """Return the run that was begun for a handle; None while only one before it is to be seen."""
+        seen = await self.find(context, thorough=True)
+        return None if seen is None or seen.run_id == handle.data.get(AFTER) else seen
+
     async def _looked_at(self, context: JobContext[SP], handle: JobHandle) -> JobState:
         run_id = self._run_of(handle)
         if run_id is None:
-            seen = await self.find(context, thorough=True)
+            seen = await self._begun(context, handle)
             if seen is None:
                 return self._not_seen(handle)
         else:
@@ -207,6 +221,8 @@ class CiExecutor(JobExecutor[SP]):
         if seen is None:
             self._forget(handle)
             return JobFailed("lost", "the run is not there any more")
+        if seen.url and handle.job_id not in self._runs:
+            context.log(f"the run: {seen.url}")
         self._runs[handle.job_id] = seen.run_id
         if not seen.ended:
             return JobRunning(seen.percent, seen.message, self._pause(handle))
@@ -219,7 +235,8 @@ class CiExecutor(JobExecutor[SP]):
             outputs, words = await self.results(context, run)
         except ReportsRefused as refused:
             if not run.hopeless:
-                return JobFailed("report", f"{refused} {run.url}"[:MESSAGE_CHARACTERS], retryable=False)
+                text = "; ".join(filter(None, (str(refused), run.url)))
+                return JobFailed("report", text[:MESSAGE_CHARACTERS], retryable=False)
             outputs, words = SuiteOutputs(url=run.url, conclusion=run.conclusion), str(refused)
         return judged(outputs, context.parameters.min_coverage, words)
 
@@ -305,8 +322,8 @@ def judged(outputs: SuiteOutputs, minimum: float | None, words: str = "") -> Job
         return JobFailed(kind, text[:MESSAGE_CHARACTERS])
     if minimum is not None and (outputs.coverage is None or outputs.coverage < minimum):
         said = "nobody knows how much" if outputs.coverage is None else f"{outputs.coverage:.2%}"
-        text = f"{said} is covered, {minimum:.2%} is asked for {outputs.url}"
-        return JobFailed("coverage", text.strip()[:MESSAGE_CHARACTERS], retryable=False)
+        text = "; ".join(filter(None, (f"{said} is covered, {minimum:.2%} is asked for", outputs.url)))
+        return JobFailed("coverage", text[:MESSAGE_CHARACTERS], retryable=False)
     return JobSucceeded(outputs)
 
 
@@ -328,6 +345,6 @@ def _may_have_begun(context: JobContext[Any]) -> bool:
     return not retries.isdecimal() or context.attempt > int(retries) + 1
 
 
-def _handle(run: SeenRun, key: str, *, adopted: bool) -> JobHandle:
-    known = {RUN: run.run_id} if run.run_id else {}
+def _handle(run: SeenRun, key: str, *, adopted: bool, after: SeenRun | None = None) -> JobHandle:
+    known = {RUN: run.run_id} if run.run_id else {AFTER: after.run_id} if after is not None else {}
     return JobHandle(job_id=run.run_id or key, url=run.url, adopted=adopted, data=known)

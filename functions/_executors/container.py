@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from functions._core.errors import Rejected
 from functions._core.executors.container import ContainerOutputs, ContainerParameters
 from functions._core.executors.table import WORK
-from functions._core.masking import Mask
+from functions._core.masking import Mask, MaskedStream
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
 from functions._executors.artifacts import fitting
@@ -55,6 +55,7 @@ class _Log:
         self.flooded = False
         self._lines = {1: ProgressLines(context.progress), 2: ProgressLines(context.progress)}
         self._write = context.write
+        self._masked = {1: MaskedStream(mask), 2: MaskedStream(mask)}
 
     async def follow(self, engine: ContainerApi, container: str) -> None:
         """Read the log to its end."""
@@ -63,16 +64,19 @@ class _Log:
                 continue
             self.tails[stream].add(data)
             self._lines[stream].add(data)
-            self._write(data)
+            self._write(self._masked[stream].add(data))
             if stream == 1:
                 self.value += data[: VALUE_BYTES + 1 - len(self.value)]
             self.flooded = self.tails[1].total + self.tails[2].total > FLOOD_BYTES
+        for masked in self._masked.values():
+            self._write(masked.end())
 
 
 class ContainerExecutor(JobExecutor[ContainerParameters]):
     """Runs containers by an engine of this machine."""
 
     name: ClassVar[str] = "container"
+    detached: ClassVar[bool] = True
     family: ClassVar[str] = "execute"
     task_types: ClassVar[frozenset[TaskType]] = WORK
     Parameters = ContainerParameters

@@ -10,6 +10,7 @@ as the same attempt may be begun again.
 import os
 import stat
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -142,6 +143,9 @@ class BucketStore:
     """
 
     def __init__(self, bucket: str, prefix: str) -> None:
+        """Call nothing yet; raise `ValueError` where the SDK is not installed."""
+        if find_spec("boto3") is None:
+            raise ValueError("WORKER_LOGS is in S3, which needs boto3 (flowc[aws])")
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._made: Any = None
@@ -173,11 +177,9 @@ class BucketStore:
 
     def _client(self) -> Any:  # noqa: ANN401 - its package has no types
         if self._made is None:
-            try:
-                from boto3.session import Session  # only where a bucket is named
-                from botocore.config import Config
-            except ImportError as error:
-                raise StoreFailed("boto3 is not installed (flowc[aws])") from error
+            from boto3.session import Session  # only where a bucket is named
+            from botocore.config import Config
+
             self._made = _done(lambda: Session().client("s3", config=Config(**OPTIONS)))
         return self._made
 

@@ -5,14 +5,12 @@ an annotation of the application, which is written first by a deployment and las
 the next one can go on.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from functions._core.executors.cluster_deploy import FluxOutputs, FluxParameters
-from functions._core.executors.deploy import DEPLOYING, FAMILY
-from functions._core.records.values import TaskType
-from functions._executors.cluster import KEY, ClusterApi, admit_namespace, key_hash, part_of
+from functions._executors.cluster import KEY, admit_namespace, key_hash, part_of
+from functions._executors.cluster_executor import ClusterDeployExecutor
 from functions._executors.flux_objects import (
     FluxPair,
     application_patch,
@@ -27,48 +25,50 @@ from functions._executors.flux_objects import (
     state_of,
     wanted_state,
 )
+from functions._executors.health import (
+    DEPLOYMENT_FAILED,
+    LEFT,
+    ROLLBACK_FAILED,
+    UNTOUCHED,
+    WayBack,
+    patience,
+    too_late,
+    way_back,
+)
 from functions._executors.port import (
     CallFailed,
     JobContext,
-    JobExecutor,
     JobFailed,
     JobHandle,
     JobRunning,
     JobState,
     JobSucceeded,
-    ToolCheck,
 )
 from functions._executors.revisions import REVISION, TICKET, Before, history_of, marks_of, packed
-from functions._executors.settings import ExecutorSettings
 
 LOOK_SECONDS = 5.0
-RIGHTS = (
-    ("get", "kustomize.toolkit.fluxcd.io", "kustomizations"),
-    ("patch", "kustomize.toolkit.fluxcd.io", "kustomizations"),
-    ("get", "source.toolkit.fluxcd.io", "gitrepositories"),
-    ("patch", "source.toolkit.fluxcd.io", "gitrepositories"),
-)
-"""What the worker's account needs for a Kustomization of a GitRepository."""
-
 Context = JobContext[FluxParameters]
 
 
-class FluxExecutor(JobExecutor[FluxParameters]):
+class FluxExecutor(ClusterDeployExecutor[FluxParameters]):
     """Deploys by the Flux of one cluster."""
 
     name: ClassVar[str] = "flux"
-    family: ClassVar[str] = FAMILY
-    task_types: ClassVar[frozenset[TaskType]] = DEPLOYING
     Parameters = FluxParameters
     Outputs = FluxOutputs
-
-    def __init__(self, settings: ExecutorSettings) -> None:
-        self._settings = settings
-        self._api = ClusterApi(settings)
+    rights = (  # for a Kustomization of a GitRepository
+        ("get", "kustomize.toolkit.fluxcd.io", "kustomizations"),
+        ("patch", "kustomize.toolkit.fluxcd.io", "kustomizations"),
+        ("get", "source.toolkit.fluxcd.io", "gitrepositories"),
+        ("patch", "source.toolkit.fluxcd.io", "gitrepositories"),
+    )
 
     async def start(self, context: Context) -> JobHandle:
         """Look at what is there; nothing is changed yet."""
         given = context.parameters
+        why = "a secret is among the parameters, which everybody can read who may read the application; use valuesFrom"
+        context.refuse_secrets(given.model_dump(mode="json", exclude={"compensates"}), why)
+        admit_namespace(self.settings, given.namespace)
         pair = await self._pair(context)
         adopted = pair.key == key_hash(context.idempotency_key)
         history = history_of(pair.application)
@@ -79,7 +79,7 @@ class FluxExecutor(JobExecutor[FluxParameters]):
             same = history and marks_of(pair.application)[TICKET] == context.ticket_id
             previous = history[0].revision if same else pair.revision
         keys = [pair.key, _key_of_source(pair)]
-        data = {"revision": revision, "previous": previous, "keys": keys, "since": time.time()}
+        data = {"revision": revision, "previous": previous, "keys": keys, **patience(context)}
         name = f"{given.namespace}/{given.kind}/{given.application}"
         return JobHandle(job_id=name, adopted=adopted, data=data)
 
@@ -99,35 +99,21 @@ class FluxExecutor(JobExecutor[FluxParameters]):
             return JobRunning(message="Flux is asked to apply it", pause_seconds=LOOK_SECONDS)
         state = self._state(context, handle, pair)
         if isinstance(state, JobFailed) and not context.parameters.rolls_back:
-            back = await self._taken_back(context, handle)
-            return JobFailed(state.kind, f"{state.message}{back}", retryable=False)
+            back = await self.taken_back(context, handle)
+            return JobFailed(back.kind or state.kind, f"{state.message}{back.words}", retryable=False)
         return state
-
-    async def cancel(self, context: Context, handle: JobHandle) -> None:
-        """Take back what was changed; a rollback stays as far as it is."""
-        if not context.parameters.rolls_back:
-            context.log(f"cancelled{await self._taken_back(context, handle) or ', and left as it is'}")
-
-    async def check(self) -> Sequence[ToolCheck]:
-        """Ask the cluster what the worker may do."""
-        return await self._api.checks(self._settings, RIGHTS)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._api.aclose()
 
     async def _pair(self, context: Context) -> FluxPair:
         given = context.parameters
-        admit_namespace(self._settings, given.namespace)
-        application = await self._api.get(application_path(given))
+        application = await self.api.get(application_path(given))
         if application is None:
             text = f"there is no {given.kind} {given.application} in {given.namespace}"
             raise CallFailed(text, transient=False, kind="not_found")
         named = source_of(application, given.namespace)
         if named is None:
             return FluxPair(application, None)
-        admit_namespace(self._settings, named.namespace)
-        source = await self._api.get(named.path)
+        admit_namespace(self.settings, named.namespace)
+        source = await self.api.get(named.path)
         if source is None:
             raise CallFailed(f"there is no {named.kind} that it follows", transient=False, kind="not_found")
         if named.kind == "Bucket" and given.revision and not given.rolls_back:
@@ -188,23 +174,21 @@ class FluxExecutor(JobExecutor[FluxParameters]):
                     application=name,
                 )
             )
-        if rollout.state == "failed":
-            return JobFailed("unhealthy", f"{name}: {rollout.words}", retryable=False)
-        if time.time() - float(handle.data["since"]) >= given.health_timeout_seconds:
-            late = f"not healthy in {given.health_timeout_seconds:g} s: {name}: {rollout.words}"
-            return JobFailed("unhealthy", late, retryable=False)
+        if rollout.state == "failed" or (late := too_late(handle)):
+            words = f"{name}: {rollout.words}" if rollout.state == "failed" else f"{late}: {name}: {rollout.words}"
+            return JobFailed(ROLLBACK_FAILED if given.rolls_back else DEPLOYMENT_FAILED, words, retryable=False)
         return JobRunning(message=rollout.words, pause_seconds=LOOK_SECONDS)
 
-    async def _taken_back(self, context: Context, handle: JobHandle) -> str:
-        """Take back what this job has changed, and return what came of it as the end of a sentence."""
+    async def taken_back(self, context: Context, handle: JobHandle) -> WayBack:
+        """Take back what this job has changed."""
         if not context.parameters.rollback_on_failure:
-            return ""
+            return LEFT
         pair, key = await self._pair(context), key_hash(context.idempotency_key)
         history = history_of(pair.application)
         if pair.key != key or not history:
-            return "; nothing was changed"
+            return UNTOUCHED
         await self._restored(context, pair, history[0], history[1:], "", f"{key}-back")
-        return f"; Flux goes back to {handle.data['previous'] or 'nothing'}"
+        return way_back(str(handle.data["previous"]), ())
 
     async def _restored(
         self, context: Context, pair: FluxPair, before: Before, rest: Sequence[Before], key: str, request: str
@@ -226,7 +210,7 @@ class FluxExecutor(JobExecutor[FluxParameters]):
 
     async def _patched(self, path: str, patch: Mapping[str, Any]) -> None:
         try:
-            await self._api.merge(path, patch)
+            await self.api.merge(path, patch)
         except CallFailed as failure:
             if failure.kind != "conflict":
                 raise

@@ -16,6 +16,7 @@ from functions._adapters.http.reply import NotReached, Reply
 from functions._core.errors import Rejected, Unavailable
 from functions._core.executors.testing import KEY_INPUT, GithubActionsParameters, RunArtifact, SuiteOutputs
 from functions._core.records.values import Model
+from functions._executors.calls import refusal_text
 from functions._executors.ci_runs import (
     MOST_ARTIFACTS,
     SUCCESS,
@@ -48,8 +49,8 @@ class WorkflowRun(Model):
     """A run, as GitHub shows it."""
 
     id: int
-    display_title: str = ""
-    status: str = ""
+    display_title: str | None = None
+    status: str | None = None
     conclusion: str | None = None
     html_url: str = ""
 
@@ -57,7 +58,7 @@ class WorkflowRun(Model):
     def seen(self) -> SeenRun:
         ended = self.status == "completed"
         conclusion = (self.conclusion or "unknown").lower() if ended else ""
-        return SeenRun(str(self.id), self.html_url, ended, conclusion, self.status)
+        return SeenRun(str(self.id), self.html_url, ended, conclusion, self.status or "")
 
 
 class WorkflowRuns(Model):
@@ -149,7 +150,7 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
             query = {"event": "workflow_dispatch", "per_page": str(PAGE), "page": str(page)}
             runs = read_as(WorkflowRuns, await self.api.good("GET", path, query=query, headers=VERSION)).workflow_runs
             for run in runs:
-                if has_key(run.display_title, context.idempotency_key):
+                if has_key(run.display_title or "", context.idempotency_key):
                     return run.seen
             if len(runs) < PAGE:
                 break
@@ -240,7 +241,7 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
         except (NotReached, Unavailable) as error:
             raise CallFailed(str(error)) from error
         except Rejected as refusal:
-            raise ReportsRefused(f"the artifact is where no call goes: {refusal}") from refusal
+            raise ReportsRefused(f"the artifact is where no call goes: {refusal_text(refusal)}") from refusal
 
 
 def _repository(context: Context) -> str:

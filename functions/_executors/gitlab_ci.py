@@ -145,9 +145,12 @@ class GitlabCiExecutor(CiExecutor[GitlabCiParameters]):
                 if has_key(pipeline.name or "", key):
                     return pipeline.seen
             for pipeline in pipelines[: max(0, MOST_ASKED - asked)]:
-                asked += 1
-                if await self._has_variable(context, pipeline.id):
+                has = await self._has_variable(context, pipeline.id)
+                if has:
                     return pipeline.seen
+                asked = asked + 1 if has is not None else MOST_ASKED
+                if has is None:
+                    break
             if len(pipelines) < PAGE:
                 break
         return None
@@ -199,9 +202,12 @@ class GitlabCiExecutor(CiExecutor[GitlabCiParameters]):
         if not reply.ok and reply.status != HTTPStatus.NOT_FOUND:
             raise self.api.refused(reply, "POST")
 
-    async def _has_variable(self, context: Context, pipeline: int) -> bool:
+    async def _has_variable(self, context: Context, pipeline: int) -> bool | None:
+        """Return whether a pipeline has the key; None where the token may read no variables at all."""
         reply = await self.api.call("GET", f"{_pipeline(context, str(pipeline))}/variables")
-        if reply.status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:  # of others, or gone
+        if reply.status == HTTPStatus.FORBIDDEN:
+            return None
+        if reply.status == HTTPStatus.NOT_FOUND:
             return False
         if not reply.ok:
             raise self.api.refused(reply, "GET")

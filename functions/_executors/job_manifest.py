@@ -6,7 +6,7 @@ from typing import Any
 
 from functions._core.executors.cluster import K8sJobParameters
 from functions._core.executors.manifests import OWN
-from functions._core.masking import LEAST
+from functions._core.masking import Mask
 from functions._executors.cluster import KEY, key_hash
 from functions._executors.port import JobContext
 from functions._executors.programs import variables_about
@@ -114,9 +114,8 @@ def _container(context: Context) -> Mapping[str, Any]:
 
 def secret_names(context: Context) -> frozenset[str]:
     """Return the variables whose values hold a secret."""
-    secrets = [secret for secret in context.secrets if len(secret) >= LEAST]
-    given = context.parameters.env
-    return frozenset(name for name, value in given.items() if any(secret in value for secret in secrets))
+    mask = Mask(context.secrets)
+    return frozenset(name for name, value in context.parameters.env.items() if mask.is_in(value))
 
 
 def _about(context: Context) -> Mapping[str, str]:

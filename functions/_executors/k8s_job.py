@@ -7,19 +7,16 @@ suspended, gets its Secret, and only then begins; a worker that dies in between 
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from functions._core.errors import Rejected
 from functions._core.executors.cluster import K8sJobOutputs, K8sJobParameters
 from functions._core.executors.table import WORK
-from functions._core.masking import LEAST
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
 from functions._executors.cluster import (
     KEY,
-    ClusterApi,
     ClusterObject,
     admit,
     admit_namespace,
@@ -30,12 +27,12 @@ from functions._executors.cluster import (
     parts_of,
     path_of,
 )
+from functions._executors.cluster_executor import ClusterExecutor
 from functions._executors.job_manifest import CONTAINER, job_manifest, job_name, secret_manifest, secret_names
 from functions._executors.pod_log import PodLog
 from functions._executors.port import (
     CallFailed,
     JobContext,
-    JobExecutor,
     JobFailed,
     JobHandle,
     JobRunning,
@@ -48,6 +45,9 @@ from functions._executors.settings import ExecutorSettings
 
 BATCH = "batch/v1"
 LOOK_SECONDS = 2.0
+READS = 8
+"""Reads of a log that goes on, at each look: as many mebibytes."""
+
 
 HOPELESS = frozenset(
     {
@@ -65,44 +65,42 @@ HOPELESS = frozenset(
 NEVER = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 """Those of them that another time will not be better; a registry may be."""
 
-RIGHTS = (
-    ("create", "batch", "jobs"),
-    ("get", "batch", "jobs"),
-    ("patch", "batch", "jobs"),
-    ("delete", "batch", "jobs"),
-    ("list", "", "pods"),
-    ("get", "", "pods/log"),
-    ("create", "", "secrets"),
-    ("delete", "", "secrets"),
-)
-"""What the worker's account needs."""
-
 Context = JobContext[K8sJobParameters]
 
 
-class K8sJobExecutor(JobExecutor[K8sJobParameters]):
+class K8sJobExecutor(ClusterExecutor[K8sJobParameters]):
     """Runs Jobs of one cluster."""
 
     name: ClassVar[str] = "k8s_job"
     family: ClassVar[str] = "execute"
+    detached: ClassVar[bool] = True
     task_types: ClassVar[frozenset[TaskType]] = WORK
     Parameters = K8sJobParameters
     Outputs = K8sJobOutputs
+    rights = (
+        ("create", "batch", "jobs"),
+        ("get", "batch", "jobs"),
+        ("patch", "batch", "jobs"),
+        ("delete", "batch", "jobs"),
+        ("list", "", "pods"),
+        ("get", "", "pods/log"),
+        ("create", "", "secrets"),
+        ("delete", "", "secrets"),
+    )
 
     def __init__(self, settings: ExecutorSettings) -> None:
-        self._settings = settings
-        self._api = ClusterApi(settings)
+        super().__init__(settings)
         self._logs: dict[str, PodLog] = {}
 
     async def start(self, context: Context) -> JobHandle:
         """Create the Job, or find that of an earlier attempt."""
         self._admit(context)
         namespace, name = context.parameters.namespace, job_name(context)
-        found = await self._api.get(path_of(namespace, "jobs", name, version=BATCH))
+        found = await self.api.get(path_of(namespace, "jobs", name, version=BATCH))
         if found is not None and await self._is_over(context, found):
             raise CallFailed("the Job that failed before is being removed")  # the next call will not find it
         if found is None:
-            made = await self._api.create(path_of(namespace, "jobs", version=BATCH), job_manifest(context))
+            made = await self.api.create(path_of(namespace, "jobs", version=BATCH), job_manifest(context))
             if made is None:
                 raise CallFailed("another attempt makes the same Job just now")  # the next call will find it
         else:
@@ -121,7 +119,7 @@ class K8sJobExecutor(JobExecutor[K8sJobParameters]):
 
     async def _state(self, context: Context, handle: JobHandle) -> JobState:
         namespace, _, name = handle.job_id.partition("/")
-        job = await self._api.get(path_of(namespace, "jobs", name, version=BATCH))
+        job = await self.api.get(path_of(namespace, "jobs", name, version=BATCH))
         if job is None or part_of(job, "metadata").get("uid") != handle.data.get("uid"):
             return JobFailed("lost", "the Job is not there any more")
         pod = await self._pod(context, namespace)
@@ -129,48 +127,45 @@ class K8sJobExecutor(JobExecutor[K8sJobParameters]):
             return _without_pod(job) or JobRunning(pause_seconds=LOOK_SECONDS)
         log = self._log(context, handle, pod)
         if (end := part_of(_container(pod), "state", "terminated")).get("exitCode") is not None:
-            await log.rest(self._api)
+            await log.rest(self.api)
             await self._secret_removed(context)
             return _judged(context, pod, end, log)
         stands = _waits(context, pod)
         if isinstance(stands, JobRunning) and (over := _without_pod(job)) is not None:
             return over
-        more = await log.read(self._api)
+        for _ in range(READS):
+            if not await log.read(self.api):
+                break
         if log.flooded:
             stands = JobFailed("output_too_large", f"it wrote more than {FLOOD_BYTES} bytes", retryable=False)
         if isinstance(stands, JobFailed):
             await self.cancel(context, handle)  # it would go on for ever
             return stands
-        return replace(stands, pause_seconds=0.0 if more else LOOK_SECONDS)
+        return stands
 
     async def cancel(self, context: Context, handle: JobHandle) -> None:  # noqa: ARG002 - the port's
         """Delete the Job; the cluster ends its pod and removes its Secret."""
         self._logs.pop(handle.job_id, None)
         namespace, _, name = handle.job_id.partition("/")
-        await self._api.delete(path_of(namespace, "jobs", name, version=BATCH), str(handle.data.get("uid", "")))
+        await self.api.delete(path_of(namespace, "jobs", name, version=BATCH), str(handle.data.get("uid", "")))
 
     async def check(self) -> Sequence[ToolCheck]:
         """Ask the cluster what the worker may do."""
-        allowed = ", ".join(self._settings.images)
+        allowed = ", ".join(self.settings.images)
         images = ToolCheck("images", bool(allowed), f"WORKER_IMAGES allows {allowed or 'none'}")
-        return (*await self._api.checks(self._settings, RIGHTS), images)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._api.aclose()
+        return (*await super().check(), images)
 
     def _admit(self, context: Context) -> None:
         """Refuse what the worker's owner does not allow, and a secret that everybody could read."""
         given = context.parameters
-        admit_namespace(self._settings, given.namespace)
-        admit(given.image, self._settings.images, "this image (WORKER_IMAGES)")
+        shown = {**given.model_dump(mode="json", exclude={"compensates"}), "env": [*given.env]}
+        why = "a secret is an argument, which everybody can read who may read Jobs; use env"
+        context.refuse_secrets(shown, why, "secret_in_arguments")
+        admit_namespace(self.settings, given.namespace)
+        admit(given.image, self.settings.images, "this image (WORKER_IMAGES)")
         if given.service_account is not None:
-            accounts = self._settings.service_accounts
+            accounts = self.settings.service_accounts
             admit(given.service_account, accounts, "this service account (WORKER_SERVICE_ACCOUNTS)")
-        shown = [*(given.argv or ()), *(given.entrypoint or ()), given.image, *given.env]
-        if any(len(secret) >= LEAST and secret in part for secret in context.secrets for part in shown):
-            text = "a secret is an argument, which everybody can read who may read Jobs; use env"
-            raise CallFailed(text, transient=False, kind="secret_in_arguments")
 
     async def _is_over(self, context: Context, job: ClusterObject) -> bool:
         """Whether a Job of this key cannot be gone on with: it has failed, or is being removed. It is deleted then."""
@@ -180,30 +175,30 @@ class K8sJobExecutor(JobExecutor[K8sJobParameters]):
         if not holds(job, "Failed") and "deletionTimestamp" not in metadata:
             return False
         path = path_of(context.parameters.namespace, "jobs", job_name(context), version=BATCH)
-        await self._api.delete(path, str(metadata.get("uid", "")))
+        await self.api.delete(path, str(metadata.get("uid", "")))
         return True
 
     async def _begin(self, context: Context, uid: str) -> None:
         """Give a suspended Job its Secret, and let it begin."""
         namespace, name = context.parameters.namespace, job_name(context)
         secret = secret_manifest(context, uid)
-        if await self._api.create(path_of(namespace, "secrets"), secret) is None:
-            there = await self._api.get(path_of(namespace, "secrets", name))
+        if await self.api.create(path_of(namespace, "secrets"), secret) is None:
+            there = await self.api.get(path_of(namespace, "secrets", name))
             if uid not in {one.get("uid") for one in parts_of(there or {}, "metadata", "ownerReferences")}:
-                await self._api.delete(path_of(namespace, "secrets", name))
+                await self.api.delete(path_of(namespace, "secrets", name))
                 raise CallFailed("the Secret of a former Job is being removed")
-        await self._api.merge(path_of(namespace, "jobs", name, version=BATCH), {"spec": {"suspend": False}})
+        await self.api.merge(path_of(namespace, "jobs", name, version=BATCH), {"spec": {"suspend": False}})
 
     async def _secret_removed(self, context: Context) -> None:
         """Remove the Secret of a Job that has ended; where this fails, it goes with the Job."""
         if secret_names(context):
             with suppress(CallFailed):
-                await self._api.delete(path_of(context.parameters.namespace, "secrets", job_name(context)))
+                await self.api.delete(path_of(context.parameters.namespace, "secrets", job_name(context)))
 
     async def _pod(self, context: Context, namespace: str) -> ClusterObject | None:
         """Return the newest pod of the Job."""
         selector = f"{KEY}={key_hash(context.idempotency_key)}"
-        pods = await self._api.objects(path_of(namespace, "pods"), selector)
+        pods = await self.api.objects(path_of(namespace, "pods"), selector)
         ours = [one for one in pods if _is_of(one, job_name(context))]
         return max(ours, key=lambda one: str(part_of(one, "metadata").get("creationTimestamp", "")), default=None)
 
@@ -252,8 +247,8 @@ def _waits(context: Context, pod: ClusterObject) -> JobRunning | JobFailed:
         text = str(scheduled.get("message", ""))[:1_000]
         if _age(scheduled.get("lastTransitionTime")) >= context.parameters.schedule_seconds:
             return JobFailed("unschedulable", f"Unschedulable: {text}")
-        return JobRunning(message=f"waits for a node: {text}")
-    return JobRunning(message=reason)
+        return JobRunning(message=f"waits for a node: {text}", pause_seconds=LOOK_SECONDS)
+    return JobRunning(message=reason, pause_seconds=LOOK_SECONDS)
 
 
 def _age(moment: object) -> float:

@@ -6,21 +6,16 @@ next one goes on, and `cancel` takes back whatever there is.
 """
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from hashlib import sha256
 from typing import ClassVar, NamedTuple
 
 from functions._core.executors.cluster_deploy import KubernetesOutputs, KubernetesParameters
-from functions._core.executors.deploy import DEPLOYING, FAMILY
 from functions._core.executors.manifests import Manifest
 from functions._core.executors.rollout import Rollout, address_of, rollout_of
-from functions._core.records.values import TaskType
 from functions._executors.cluster import (
     KEY,
-    ClusterApi,
     ClusterObject,
     admit_namespace,
     key_hash,
@@ -28,11 +23,21 @@ from functions._executors.cluster import (
     parts_of,
     path_of,
 )
+from functions._executors.cluster_executor import ClusterDeployExecutor
+from functions._executors.health import (
+    DEPLOYMENT_FAILED,
+    LEFT,
+    ROLLBACK_FAILED,
+    UNTOUCHED,
+    WayBack,
+    patience,
+    too_late,
+    way_back,
+)
 from functions._executors.manifest_rules import ManifestRules, TargetObject
 from functions._executors.port import (
     CallFailed,
     JobContext,
-    JobExecutor,
     JobFailed,
     JobHandle,
     JobRunning,
@@ -56,14 +61,6 @@ LOOK_SECONDS = 3.0
 REASONS = 3
 """Reasons of pods that are told."""
 
-RIGHTS = (
-    ("get", "apps", "deployments"),
-    ("create", "apps", "deployments"),
-    ("patch", "apps", "deployments"),
-    ("delete", "apps", "deployments"),
-)
-"""What the worker's account needs, of the kinds that it deploys."""
-
 Context = JobContext[KubernetesParameters]
 
 
@@ -83,24 +80,29 @@ class _Found(NamedTuple):
         return marks_of(self.live)[REVISION]
 
 
-class KubernetesExecutor(JobExecutor[KubernetesParameters]):
+class KubernetesExecutor(ClusterDeployExecutor[KubernetesParameters]):
     """Deploys to one cluster."""
 
     name: ClassVar[str] = "kubernetes"
-    family: ClassVar[str] = FAMILY
-    task_types: ClassVar[frozenset[TaskType]] = DEPLOYING
     Parameters = KubernetesParameters
     Outputs = KubernetesOutputs
+    rights = (
+        ("get", "apps", "deployments"),
+        ("create", "apps", "deployments"),
+        ("patch", "apps", "deployments"),
+        ("delete", "apps", "deployments"),
+    )
 
     def __init__(self, settings: ExecutorSettings) -> None:
-        self._settings = settings
-        self._api = ClusterApi(settings)
-        self._rules = ManifestRules(settings, self._api)
+        super().__init__(settings)
+        self._rules = ManifestRules(settings, self.api)
 
     async def start(self, context: Context) -> JobHandle:
         """Look at what is there; nothing is changed yet."""
         given = context.parameters
-        admit_namespace(self._settings, given.namespace)
+        shown = given.model_dump(mode="json", exclude={"manifests", "compensates"})
+        context.refuse_secrets(shown, "a secret is in what everybody can read who may read the objects")
+        admit_namespace(self.settings, given.namespace)
         objects = await self._found(context)
         key = key_hash(context.idempotency_key)
         if given.rolls_back:
@@ -109,9 +111,9 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
         else:
             revision = given.revision or _hash(given.manifests)
             previous = _before(objects, context.ticket_id, revision)
-        keys = {one.target.path: one.key for one in objects}
-        data = {"revision": revision, "previous": previous, "keys": keys, "since": time.time()}
-        adopted = key in keys.values()
+        keys = [one.key for one in objects]
+        data = {"revision": revision, "previous": previous, "keys": keys, **patience(context)}
+        adopted = key in keys
         return JobHandle(job_id=f"{given.namespace}/{revision or 'none'}", adopted=adopted, data=data)
 
     async def poll(self, context: Context, handle: JobHandle) -> JobState:
@@ -121,7 +123,7 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
             return await self._going_back(context, handle, objects)
         key = key_hash(context.idempotency_key)
         pending = [one for one in objects if one.key != key]
-        if any(one.key != handle.data["keys"].get(one.target.path, "") for one in pending):
+        if any(one.key not in {key, was} for one, was in zip(objects, handle.data["keys"], strict=True)):
             return JobFailed("superseded", "somebody else has deployed the same objects meanwhile", retryable=False)
         try:
             if pending:
@@ -130,30 +132,19 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
         except CallFailed as failure:
             if failure.transient:
                 raise
-            back = await self._taken_back(context, handle)
-            return JobFailed(failure.kind, f"{failure}{back}", retryable=False)
+            return await self._failed(context, handle, failure.kind, str(failure))
         state = self._health(context, handle, objects)
         if isinstance(state, JobFailed):
-            state = replace(state, message=f"{state.message}{await self._reasons(context, objects)}")
-            back = await self._taken_back(context, handle)
-            return JobFailed(state.kind, f"{state.message}{back}", retryable=False)
+            words = f"{state.message}{await self._reasons(context, objects)}"
+            return await self._failed(context, handle, state.kind, words)
         return state
-
-    async def cancel(self, context: Context, handle: JobHandle) -> None:
-        """Take back what was applied; a rollback stays as far as it is."""
-        if not context.parameters.rolls_back:
-            context.log(f"cancelled{await self._taken_back(context, handle) or ', and left as it is'}")
 
     async def check(self) -> Sequence[ToolCheck]:
         """Ask the cluster what the worker may do."""
-        kinds = ToolCheck("kinds", True, f"WORKER_KINDS allows {', '.join(self._settings.kinds)}")
-        allowed = ", ".join(self._settings.images)
+        kinds = ToolCheck("kinds", True, f"WORKER_KINDS allows {', '.join(self.settings.kinds)}")
+        allowed = ", ".join(self.settings.images)
         images = ToolCheck("images", bool(allowed), f"WORKER_IMAGES allows {allowed or 'none'}", required=False)
-        return (*await self._api.checks(self._settings, RIGHTS), kinds, images)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._api.aclose()
+        return (*await super().check(), kinds, images)
 
     async def _found(self, context: Context) -> Sequence[_Found]:
         """Return the objects of the plan, as they are now; refuse what the worker's owner does not allow."""
@@ -164,14 +155,14 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
         ]
         if len({target.path for target in targets}) < len(targets):
             raise CallFailed("an object is named twice", transient=False, kind="bad_manifest")
-        return [_Found(target, await self._api.get(target.path)) for target in targets]
+        return [_Found(target, await self.api.get(target.path)) for target in targets]
 
     async def _apply(self, context: Context, handle: JobHandle, pending: Sequence[_Found]) -> None:
         """Apply manifests: all as a dry run first, so that one that is refused changes nothing."""
         given = context.parameters
         ready: list[tuple[TargetObject, Manifest]] = []
         for target, live in pending:
-            after = await self._api.apply(
+            after = await self.api.apply(
                 target.path, marked(target.manifest, given.namespace), force=given.force, dry_run=True
             )
             history = history_of(live)
@@ -185,7 +176,7 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
             ours = marked(target.manifest, given.namespace, **marks, ticket=context.ticket_id, history=kept or "")
             ready.append((target, ours))
         for target, manifest in ready:
-            await self._api.apply(target.path, manifest, force=given.force)
+            await self.api.apply(target.path, manifest, force=given.force)
             context.log(f"applied {target}")
 
     async def _admit_restoring(
@@ -221,12 +212,9 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
             return JobSucceeded(outputs)
         one, rollout = waits
         words = f"{one.target}: {rollout.words}"
-        if rollout.state == "failed":
-            return JobFailed("unhealthy", words, retryable=False)
-        if time.time() - float(handle.data["since"]) >= given.health_timeout_seconds:
-            return JobFailed(
-                "unhealthy", f"not healthy in {given.health_timeout_seconds:g} s: {words}", retryable=False
-            )
+        if rollout.state == "failed" or (late := too_late(handle)):
+            words = words if rollout.state == "failed" else f"{late}: {words}"
+            return JobFailed(ROLLBACK_FAILED if given.rolls_back else DEPLOYMENT_FAILED, words, retryable=False)
         healthy = sum(rollout.state == "healthy" for _, rollout in stands)
         return JobRunning(100 * healthy / len(stands), words, LOOK_SECONDS)
 
@@ -238,14 +226,19 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
             if labels and rollout_of(one.live or {}).state != "healthy":
                 selector = ",".join(f"{name}={value}" for name, value in labels.items())
                 with suppress(CallFailed):
-                    pods = await self._api.objects(path_of(context.parameters.namespace, "pods"), selector)
+                    pods = await self.api.objects(path_of(context.parameters.namespace, "pods"), selector)
                     found |= dict.fromkeys(reason for pod in pods for reason in _waiting(pod))
         return "".join(f"; {reason}" for reason in [*found][:REASONS])
 
-    async def _taken_back(self, context: Context, handle: JobHandle) -> str:
-        """Take back what this job has applied, and return what came of it as the end of a sentence."""
+    async def _failed(self, context: Context, handle: JobHandle, kind: str, words: str) -> JobFailed:
+        """Take back what was applied, and return the failure with what came of that."""
+        back = await self.taken_back(context, handle)
+        return JobFailed(back.kind or kind, f"{words}{back.words}", retryable=False)
+
+    async def taken_back(self, context: Context, handle: JobHandle) -> WayBack:
+        """Take back what this job has applied."""
         if not context.parameters.rollback_on_failure:
-            return ""
+            return LEFT
         key = key_hash(context.idempotency_key)
         faults: list[str] = []
         ours = [one for one in reversed(await self._found(context)) if one.live is not None and one.key == key]
@@ -256,9 +249,7 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
                 if failure.transient:
                     raise
                 faults.append(f"{one.target}: {failure}")
-        if faults:
-            return f"; NOT rolled back: {'; '.join(faults)}"
-        return f"; rolled back to {handle.data['previous'] or 'nothing'}" if ours else "; nothing was changed"
+        return way_back(str(handle.data["previous"]), faults) if ours else UNTOUCHED
 
     async def _going_back(self, context: Context, handle: JobHandle, objects: Sequence[_Found]) -> JobState:
         """Restore what is not yet as it was at a revision, or look at the rollout of all."""
@@ -287,13 +278,13 @@ class KubernetesExecutor(JobExecutor[KubernetesParameters]):
             raise CallFailed("nothing is kept of what was there", transient=False, kind="no_such_revision")
         revision, manifest = history[position]
         if manifest is None:
-            return await self._api.delete(one.target.path, str(part_of(one.live or {}, "metadata").get("uid", "")))
+            return await self.api.delete(one.target.path, str(part_of(one.live or {}, "metadata").get("uid", "")))
         target = await self._rules.target(manifest, namespace, ())
         if target.path != one.target.path:
             raise CallFailed("what it remembers is another object", transient=False, kind="no_such_revision")
         rest = packed(history[position + 1 :]) or ""
         ours = marked(manifest, namespace, key=key, revision=revision, history=rest)
-        await self._api.apply(target.path, ours, force=True)
+        await self.api.apply(target.path, ours, force=True)
         return None
 
 

@@ -19,10 +19,10 @@ from functions._core.executors.testing import (
     SuiteOutputs,
 )
 from functions._core.records.values import TaskType
-from functions._executors.artifacts import ArtifactsRefused, artifacts_in, files_in
+from functions._executors.artifacts import ArtifactsRefused, files_in
 from functions._executors.ci_runs import SUCCESS, judged, outputs_with
 from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, ToolCheck
-from functions._executors.programs import ProgramEnd, ProgramExecutor, ProgramSpec, last_words
+from functions._executors.programs import ProgramEnd, ProgramExecutor, ProgramSpec, last_words, made_files
 from functions._executors.reports import ReportsRefused, SuiteReport, read_files
 from functions._executors.sandbox import INSIDE
 
@@ -94,12 +94,9 @@ class LocalSuiteExecutor(ProgramExecutor[LP]):
             return JobFailed("exit_status", f"exit status {end.exit_code}: {last_words(end)}")
         if not report.counted and coverage is None:
             return JobFailed("report", f"no file fits {', '.join(self.patterns(given))}", retryable=False)
-        try:
-            artifacts = artifacts_in(end.folder, given.artifacts) if given.artifacts else ()
-        except (ArtifactsRefused, OSError) as refused:
-            if not broken:
-                return JobFailed("artifacts", str(refused))
-            artifacts = ()
+        artifacts = () if broken else made_files(end, given.artifacts)
+        if isinstance(artifacts, JobFailed):
+            return artifacts
         outputs = outputs_with(
             report,
             conclusion="failure" if broken else SUCCESS,

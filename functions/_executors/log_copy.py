@@ -33,6 +33,8 @@ class LogCopy:
         self._waiting = bytearray()
         self._left_out = 0
         self._lock = threading.Lock()
+        self._storing = threading.Lock()
+        self._file: StoredFile | None = None
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._ended = False
@@ -86,25 +88,38 @@ class LogCopy:
         return ""
 
     async def _write(self) -> str:
-        file: StoredFile | None = None
         try:
             while await self._more():
-                if file is None:
-                    file = await asyncio.to_thread(self._store.create, self._name)
                 with self._lock:
                     data = bytes(self._waiting)
                     self._waiting.clear()
-                await asyncio.to_thread(file.write, data)
-            if file is None:
-                return ""
-            await asyncio.to_thread(file.close)
+                await asyncio.to_thread(self._put, data)
+            return await asyncio.to_thread(self._close)
         except StoreFailed as error:
             self.fault = str(error)
             self._waiting.clear()
-            if file is not None:
-                await asyncio.to_thread(file.discard)
+            await asyncio.to_thread(self._discard)
             return ""
-        return file.uri
+        except asyncio.CancelledError:  # it took too long; a call that was given up may still be at it, in its thread
+            self._loop.run_in_executor(None, self._discard)
+            raise
+
+    def _put(self, data: bytes) -> None:
+        with self._storing:
+            self._file = self._file or self._store.create(self._name)
+            self._file.write(data)
+
+    def _close(self) -> str:
+        with self._storing:
+            if self._file is None:
+                return ""
+            self._file.close()
+            return self._file.uri
+
+    def _discard(self) -> None:
+        with self._storing:
+            if self._file is not None:
+                self._file.discard()
 
     async def _more(self) -> bool:
         """Wait until there is something for the store; False when there will be nothing any more."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 from functions._core.executors.manifests import (
     Manifest,
@@ -14,13 +13,16 @@ from functions._core.executors.manifests import (
     manifest_faults,
     pods_in,
 )
-from functions._core.masking import LEAST
+from functions._core.executors.owned_fields import without
+from functions._core.masking import Mask
 from functions._executors.cluster import ClusterApi, admit, object_of, parts_of, path_of
 from functions._executors.port import CallFailed
 from functions._executors.services import part
 from functions._executors.settings import ExecutorSettings
 
 SECRET = ObjectKind("", "v1", "Secret")
+HIDDEN = ("data", "stringData")
+"""The members of a Secret that hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ class ManifestRules:
             raise _refused(f"the worker's owner does not allow the kind {kind.kind[:60]!r} (WORKER_KINDS)")
         for fault in manifest_faults(manifest, namespace):
             raise _refused(fault, "bad_manifest")
+        _admit_values(manifest, kind, secrets)
         if not named:
             self._admit_pods(manifest)
-            _admit_values(manifest, kind, secrets)
         resource = await self._resource(kind, str(manifest["apiVersion"]))
         name = str(manifest["metadata"]["name"])
         return TargetObject(path_of(namespace, resource, name, version=str(manifest["apiVersion"])), manifest)
@@ -93,17 +95,10 @@ class ManifestRules:
 
 
 def _admit_values(manifest: Manifest, kind: ObjectKind, secrets: Sequence[str]) -> None:
-    """Refuse a secret in what more people may read than Secrets."""
-    values = [secret for secret in secrets if len(secret) >= LEAST]
-    if kind != SECRET and values and any(value in text for text in _texts(manifest) for value in values):
+    """Refuse a secret in what more people may read than the data of Secrets."""
+    shown = without(manifest, HIDDEN) if kind == SECRET else manifest
+    if Mask(secrets).is_in(shown):
         raise _refused(f"a secret is in the manifest of a {kind.kind}", "secret_in_manifest")
-
-
-def _texts(value: Any) -> Sequence[str]:  # noqa: ANN401 any JSON
-    if isinstance(value, str):
-        return [value]
-    inside = [*value, *value.values()] if isinstance(value, Mapping) else value
-    return [text for one in inside for text in _texts(one)] if isinstance(inside, list | tuple) else []
 
 
 def _refused(text: str, kind: str = "not_allowed") -> CallFailed:

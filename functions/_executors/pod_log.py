@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from functions._adapters.http.reply import Reply
-from functions._core.masking import Mask
+from functions._core.masking import Mask, MaskedStream
 from functions._executors.cluster import ClusterApi
 from functions._executors.port import JobContext
 from functions._executors.programs import FLOOD_BYTES, VALUE_BYTES
@@ -46,7 +46,9 @@ class PodLog:
         self._path, self._container = path, container
         self._write = context.write
         self._lines = ProgressLines(context.progress)
-        self.tail = Tail(Mask(context.secrets))
+        mask = Mask(context.secrets)
+        self.tail = Tail(mask)
+        self._masked = MaskedStream(mask)
         self.value = bytearray()
         self._last, self._times = _Moment(0, 0), 0
         self._left_out = 0
@@ -80,7 +82,8 @@ class PodLog:
         """Read to the end of a log whose container has ended."""
         for _ in range(READS):
             if not await self.read(api, ended=True):
-                return
+                break
+        self._write(self._masked.end())
 
     def _take(self, reply: Reply, *, whole: bool) -> None:
         *lines, cut = reply.body.split(b"\n")
@@ -101,7 +104,7 @@ class PodLog:
     def _add(self, text: bytes) -> None:
         self.tail.add(text)
         self._lines.add(text)
-        self._write(text)
+        self._write(self._masked.add(text))
         self.value += text[: max(0, VALUE_BYTES + 1 - len(self.value))]
 
     def _skip(self, reply: Reply) -> None:

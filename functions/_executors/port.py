@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 from pydantic import Field
 
 from functions._core.executors.parameters import ExecutorParameters
+from functions._core.masking import Mask
 from functions._core.records.values import JsonObject, Model, TaskType
 from functions._executors.file_store import StoredFile
 
@@ -117,6 +118,11 @@ class JobContext(Generic[P]):
         """Time until the attempt times out; never below 0."""
         return max(0.0, self.remaining())
 
+    def refuse_secrets(self, shown: object, why: str, kind: str = "secret_in_parameters") -> None:
+        """Raise `CallFailed` where a secret is in what others than the job can see; `why` says who can."""
+        if Mask(self.secrets).is_in(shown):
+            raise CallFailed(why, transient=False, kind=kind)
+
     def log(self, line: str) -> None:
         """Write a line to the log of the ticket."""
         self.write(f"{line}\n".encode(errors="replace"))
@@ -148,6 +154,10 @@ class JobExecutor(Protocol[P]):
     """The kind of work in lower case, such as execute, test or validate; a worker offers it as a capability."""
     task_types: ClassVar[frozenset[TaskType]]
     """The types of the tasks that it does."""
+    detached: ClassVar[bool] = False
+    """Whether its jobs go on without the process that has begun them, and a handle is all that it takes to look at one
+    from another: then the platform itself can do them (`FLOWC_EXECUTORS`). A job that ends while it is begun may be
+    looked at by that process alone, if beginning it again with its key does no harm."""
     Parameters: type[P]
     """The model of the parameters; C1 checks plans against that of an executor in the table."""
     Outputs: type[Model]

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-from functions._core.executors.execute import Limits, ProgramOutputs, ProgramParameters
-from functions._core.masking import LEAST, Mask
+from functions._core.executors.execute import Artifact, Limits, ProgramOutputs, ProgramParameters
+from functions._core.masking import Mask, MaskedStream
 from functions._core.records.values import Model
 from functions._executors.artifacts import ArtifactsRefused, artifacts_in, put_files
 from functions._executors.file_store import StoredFile, StoreFailed
@@ -89,6 +89,8 @@ class Program(ProcessGroup):
         self.folder = folder
         self._keep = context.keep
         self._write = context.write
+        # Each by itself: in the log, where they are mixed, one could stand between the halves of a secret in the other.
+        self._masked = {1: MaskedStream(mask), 2: MaskedStream(mask)}
         self._tails = {1: Tail(mask), 2: Tail(mask)}
         self._lines = {1: ProgressLines(context.progress), 2: ProgressLines(context.progress)}
         self._value = bytearray()
@@ -107,6 +109,8 @@ class Program(ProcessGroup):
     async def finish(self) -> ProgramEnd:
         """End what is left of it, first politely, and return how it ended."""
         code = await self.end()
+        for stream in self._masked.values():
+            self._write(stream.end())
         return ProgramEnd(
             exit_code=-signal.SIGKILL if code is None else code,
             stdout=self._tails[1].text,
@@ -126,7 +130,7 @@ class Program(ProcessGroup):
             return
         self._tails[fd].add(data)
         self._lines[fd].add(data)
-        self._write(data)
+        self._write(self._masked[fd].add(data))
         if fd == 1 and len(self._value) <= self.value_bytes:
             self._value += data[: self.value_bytes + 1 - len(self._value)]
         if self._written > FLOOD_BYTES:
@@ -228,10 +232,8 @@ class ProgramExecutor(JobExecutor[PP]):
 
     def _admit(self, spec: ProgramSpec, context: JobContext[PP]) -> None:
         """Refuse a program that would show a secret to whoever lists processes."""
-        shown = [part for part in spec.argv for secret in context.secrets if len(secret) >= LEAST and secret in part]
-        if shown:
-            text = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
-            raise CallFailed(text, transient=False, kind="secret_in_arguments")
+        why = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"
+        context.refuse_secrets(spec.argv, why, "secret_in_arguments")
 
     async def _given(self, context: JobContext[PP], folder: Path) -> None:
         """Put the files into the folder that the plan names."""
@@ -264,15 +266,22 @@ async def started_program(
 
 def outputs_of(end: ProgramEnd, patterns: Sequence[str], value: object = None) -> JobState:
     """Return the outputs of a program that has succeeded, or the failure to have made what was asked for."""
+    artifacts = made_files(end, patterns)
+    if isinstance(artifacts, JobFailed):
+        return artifacts
+    return JobSucceeded(
+        ProgramOutputs(exit_code=end.exit_code, stdout=end.stdout, stderr=end.stderr, value=value, artifacts=artifacts)
+    )
+
+
+def made_files(end: ProgramEnd, patterns: Sequence[str]) -> tuple[Artifact, ...] | JobFailed:
+    """Return the files that a program has made, kept where there is a store, or the failure to have made them."""
     try:
-        artifacts = artifacts_in(end.folder, patterns, end.keep) if patterns else ()
+        return artifacts_in(end.folder, patterns, end.keep) if patterns else ()
     except (ArtifactsRefused, OSError) as error:
         return JobFailed("artifacts", str(error))
     except StoreFailed as error:
         return JobFailed("artifacts_not_kept", str(error))
-    return JobSucceeded(
-        ProgramOutputs(exit_code=end.exit_code, stdout=end.stdout, stderr=end.stderr, value=value, artifacts=artifacts)
-    )
 
 
 def last_words(end: ProgramEnd) -> str:

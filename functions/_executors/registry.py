@@ -27,6 +27,9 @@ OWN: Mapping[str, str] = {
     "pytest": "functions._executors.local_tests:PytestExecutor",
     "test_command": "functions._executors.local_tests:SuiteCommandExecutor",
     "argocd": "functions._executors.argocd:ArgocdExecutor",
+    "helm": "functions._executors.helm:HelmExecutor",
+    "sam": "functions._executors.sam:SamExecutor",
+    "terraform": "functions._executors.terraform:TerraformExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

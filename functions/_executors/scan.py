@@ -9,9 +9,8 @@ killed is begun again.
 import asyncio
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
@@ -31,6 +30,8 @@ from functions._core.executors.scan import ScanFinding, ScanOutputs, ScanParamet
 from functions._core.guards.detector import without_secrets
 from functions._core.masking import Mask
 from functions._core.records.values import TaskType
+from functions._executors.artifacts import artifacts_in
+from functions._executors.file_store import StoredFile, StoreFailed
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -112,13 +113,19 @@ class ScanExecutor(JobExecutor[ScanParameters]):
 
     async def start(self, context: JobContext[ScanParameters]) -> JobHandle:
         """Lay the target down and start all tools."""
+        given = context.parameters
+        shown = [
+            *(tool.model_dump(mode="json", exclude={"against", "files"}) for tool in given.tools),
+            *(policy.model_dump(mode="json", exclude={"rego"}) for policy in given.policies),
+        ]
+        context.refuse_secrets(shown, "a secret is in what becomes part of an address")
         try:
             folder = await asyncio.to_thread(folder_for, self._settings.folder, context.ticket_id, context.attempt)
         except OSError as error:
             raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
         tools = _tools(context.parameters)
         try:
-            files = await asyncio.to_thread(self._laid_out, context.parameters, folder)
+            files = await asyncio.to_thread(self._laid_out, context, folder)
         except BaseException as error:
             await asyncio.to_thread(remove_folder, folder)
             if isinstance(error, TargetRefused):
@@ -148,15 +155,19 @@ class ScanExecutor(JobExecutor[ScanParameters]):
         if not scan.task.done():
             return JobRunning(100 * scan.ended / scan.tools, pause_seconds=0)
         del self._scans[handle.job_id]
-        kept: tuple[Artifact, ...] = ()
+        left = scan.folder
         try:
             results = scan.task.result()
             found = await asyncio.to_thread(_sorted, results)
+            kept: tuple[Artifact, ...] = ()
             if context.parameters.sarif == "artifact":
-                kept = await asyncio.to_thread(_written, found, scan.folder)
+                kept = await asyncio.to_thread(_written, found, scan.folder, context.keep)
+                left = scan.folder / "target" if context.keep is None else scan.folder
             return await asyncio.to_thread(judged, context, results, found, kept)
+        except StoreFailed as error:
+            return JobFailed("artifacts_not_kept", str(error))
         finally:
-            await asyncio.to_thread(remove_folder, scan.folder / "target" if kept else scan.folder)
+            await asyncio.to_thread(remove_folder, left)
 
     async def cancel(self, context: JobContext[ScanParameters], handle: JobHandle) -> None:  # noqa: ARG002 - the port's
         """End all tools."""
@@ -178,8 +189,11 @@ class ScanExecutor(JobExecutor[ScanParameters]):
         for scanner in self._scanners.values():
             await scanner.aclose()
 
-    def _laid_out(self, given: ScanParameters, folder: Path) -> Sequence[str]:
-        return laid_out(given.target, folder / "target", work=self._settings.folder, owned=self._own.folder)
+    def _laid_out(self, context: JobContext[ScanParameters], folder: Path) -> Sequence[str]:
+        target = folder / "target"
+        return laid_out(
+            context.parameters.target, target, work=self._settings.folder, owned=self._own.folder, fetch=context.fetch
+        )
 
     async def _ended(self, scan: RunningScan) -> None:
         scan.task.cancel()
@@ -325,11 +339,12 @@ def _sarif(found: Sequence[ScanFinding]) -> Mapping[str, Any]:
     return sarif_of(found[:most])
 
 
-def _written(found: Sequence[ScanFinding], folder: Path) -> tuple[Artifact, ...]:
-    text = json.dumps(sarif_of(found), indent=1).encode()
-    path = folder / REPORT
-    path.write_bytes(text)
-    return (Artifact(name=REPORT, size=len(text), sha256=sha256(text).hexdigest(), uri=path.as_uri()),)
+def _written(
+    found: Sequence[ScanFinding], folder: Path, keep: Callable[[str], StoredFile] | None
+) -> tuple[Artifact, ...]:
+    """Write all findings to the folder of the job, and return where they are kept; raise `StoreFailed`."""
+    (folder / REPORT).write_text(json.dumps(sarif_of(found), indent=1), encoding="utf-8")
+    return artifacts_in(folder, (REPORT,), keep)
 
 
 def _line(outcome: ToolOutcome) -> str:

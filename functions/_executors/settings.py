@@ -31,6 +31,11 @@ class ExecutorSettings(BaseModel):
     readable: tuple[Path, ...] = Field(
         (), description="Folders that the sandbox shows, read-only, beside those of the system, with commas between"
     )
+    projects: tuple[Path, ...] = Field(
+        (),
+        description="Folders below which `terraform` and `sam` find the projects that plans may name, with commas "
+        "between. Who can write there has the credentials that the tool has. Without any, none",
+    )
     program_network: bool = Field(
         default=False, description="Whether programs in the sandbox get the network when their plan asks for it"
     )
@@ -41,8 +46,14 @@ class ExecutorSettings(BaseModel):
     )
     applications: tuple[str, ...] = Field(
         (),
-        description="Applications that `argocd` may deploy, with commas between, as patterns such as `shop-*`, or "
-        "`NAMESPACE/NAME` for those outside of Argo CD's own namespace. Without any, none",
+        description="Applications of `argocd`, releases of `helm` and stacks of `sam` that may be deployed, with "
+        "commas between, as patterns: `shop-*` is an application in Argo CD's own namespace, or a stack, "
+        "`NAMESPACE/NAME` another application, or a release. Without any, none",
+    )
+    charts: tuple[str, ...] = Field(
+        (),
+        description="Charts that `helm` may deploy, with commas between, as patterns such as "
+        "`oci://ghcr.io/acme/*` or `/srv/charts/*`. Without any, none",
     )
     networks: Networks = Field(
         frozenset[Network]({"public"}),

@@ -8,6 +8,9 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+DEEPEST = 100
+"""Folders within each other that are walked through at once: a walk needs a file descriptor for each."""
+
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """The id of a ticket that is the name of a folder, too; another one is hashed: it comes over the network."""
 
@@ -31,13 +34,32 @@ def safe_name(ticket_id: str) -> str:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder with all that is in it, also what its program has made read-only; links are not followed."""
-    if folder.is_symlink():
-        folder.unlink()
-        return
-    if not folder.exists():
-        return
-    for _, _, _, descriptor in os.fwalk(folder, follow_symlinks=False, onerror=lambda _: None):
-        with suppress(OSError):
-            os.fchmod(descriptor, stat.S_IRWXU)
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a folder with all that is in it, also what its program has made read-only; links are not followed.
+
+    Folders may be nested as deep as a program likes: those that are too deep to be walked to are moved beside it first.
+    """
+    left, moved = [folder], 0
+    while left:
+        one = left.pop()
+        if one.is_symlink():
+            one.unlink()
+        if not one.exists():
+            continue
+        for path, folders, _, descriptor in os.fwalk(one, follow_symlinks=False, onerror=lambda _: None):
+            with suppress(OSError):
+                os.fchmod(descriptor, stat.S_IRWXU)
+            if depth_of(path, one) < DEEPEST:
+                continue
+            for name in folders:
+                moved += 1
+                aside = folder.with_name(f"{folder.name}.deep{moved}")
+                with suppress(OSError):
+                    os.rename(name, aside, src_dir_fd=descriptor)
+                    left.append(aside)
+            folders.clear()
+        shutil.rmtree(one, ignore_errors=True)
+
+
+def depth_of(path: str | bytes, top: Path) -> int:
+    """Return how deep a path that `os.fwalk` yields is below the top, which is 0."""
+    return os.fsdecode(path)[len(str(top)) :].count("/")

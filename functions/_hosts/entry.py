@@ -28,6 +28,7 @@ NAMES = (
     "enforce_freezes",
     "reconcile_resources",
     "heal_incident",
+    "run_executor",
     "api",
 )
 """The deployable functions; `python -m functions <name>` serves one."""

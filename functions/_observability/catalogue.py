@@ -251,6 +251,7 @@ WEBHOOKS: Sequence[Metric] = (
         result=("done", "not_done"),
     ),
     counter("flowc_healing_ended_total", "Incidents that playbooks dealt with", state=("resolved", "escalated")),
+    counter("flowc_jobs_leaked_total", "Jobs of executors that nobody wants and that could not be ended"),
     seconds("flowc_webhooks_duration_seconds", "POST to a webhook, to its answer"),
     gauge("flowc_webhooks_waiting", "Events that wait for a webhook", "events"),
     counter(

@@ -132,6 +132,7 @@ class SimulatedHost:
         platform.faults = self._faults
         # The world itself spends budgets: none is calculated here, and no document is looked at.
         platform.budgets.alone = platform.companions.slo_documents.alone = False
+        platform.companions.jobs.alone = False
         platform.outbox.subscriber = self._subscriber
         try:
             await platform.start()

@@ -28,6 +28,8 @@ class TaskContext:
         self.assignment = assignment
         self.written = written
         self.percent: float | None = None
+        self.job: dict[str, object] | None = None
+        """The job that does the task, where that lives elsewhere, as reports name it."""
         self._announce = announce
         self._loop = asyncio.get_running_loop()
         self._until = monotonic() + assignment.timeout_ms / 1000
@@ -80,6 +82,11 @@ class TaskContext:
         self.percent = float(percent)
         with suppress(RuntimeError):  # the loop is closed: nobody is there to be told
             self._loop.call_soon_threadsafe(self._tell, context=Context())
+
+    def name_job(self, job: dict[str, object]) -> None:
+        """Tell the platform which job does the task, so that it is known when this worker is gone."""
+        self.job = job
+        self._announce("job", job=job)
 
     def log(self, message: str, **fields: object) -> None:
         """Write a line to the log of the ticket, which goes to the platform with the end, and to that of the worker."""

@@ -1,6 +1,7 @@
 """Tickets as jobs of executors: chosen by the parameters, started once, followed to their end, cancelled if need be."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -41,8 +42,14 @@ LONGEST_PAUSE = 60.0
 SHORTEST_PAUSE = 0.05
 """Seconds between the beginnings of two looks at a job at least."""
 
+WORDS_AT_ONCE, WORDS_SECONDS = 100, 1.0
+"""Words about the progress of a job that are logged as they come; after that one a second."""
+
 CANCEL_SECONDS = 8.0
 """How long it may take to cancel a job, or to learn that one was started meanwhile; a worker that stops waits 10 s."""
+
+WEB = re.compile(r"https?://\S{1,2000}$")
+"""An address that the platform takes as that of a job."""
 
 T = TypeVar("T")
 
@@ -169,7 +176,7 @@ class JobsExecutor:
 
     async def _followed(self, job: _Job) -> JobSucceeded | JobFailed:
         """Look at the job until it has ended; a service that is away for long is asked again and again."""
-        said = ""
+        said, named = "", False
         while True:
             begun = monotonic()
             job.meter.count("poll_total")
@@ -185,7 +192,11 @@ class JobsExecutor:
             finally:
                 job.meter.time("poll_duration_seconds", monotonic() - begun)
             if isinstance(state, JobSucceeded | JobFailed):
+                _told(job, ended=True)
                 return state
+            if not named and getattr(job.executor, "detached", False):
+                _name(job)
+            named = True
             job.context.progress(state.percent, state.message if state.message != said else "")
             said = state.message
             least = SHORTEST_PAUSE - (monotonic() - begun)
@@ -225,6 +236,7 @@ class JobsExecutor:
             log.error("job.leaked", **about, reason=type(error).__name__)
         else:
             job.meter.count("jobs_cancelled_total")
+            _told(job, ended=True)
             log.info("job.cancelled", **about)
 
 
@@ -242,7 +254,7 @@ def _context(executor: JobExecutor[Any], assignment: Assignment) -> JobContext[A
         parameters=parameters,
         ticket_id=assignment.ticket_id,
         attempt=assignment.attempt,
-        idempotency_key=f"{assignment.ticket_id}-{assignment.retry_count}",
+        idempotency_key=assignment.work_key,
         flow_id=assignment.flow_id,
         plan_id=assignment.plan_id,
         task_id=assignment.task_id,
@@ -256,12 +268,18 @@ def _context(executor: JobExecutor[Any], assignment: Assignment) -> JobContext[A
 
 
 def _teller(task: TaskContext) -> Callable[[float | None, str], None]:
-    """Return what takes the progress of a job: the number goes to the platform, the words to the log."""
+    """Return what takes the progress of a job: the number goes to the platform, the words to the log.
+
+    Of very many words some are left out, as each is a line in the log of the worker, too.
+    """
+    told, last = 0, 0.0
 
     def tell(percent: float | None, message: str) -> None:
+        nonlocal told, last
         if percent is not None:
             task.progress(percent)
-        if message:
+        if message and (told < WORDS_AT_ONCE or monotonic() - last >= WORDS_SECONDS):
+            told, last = told + 1, monotonic()
             task.log(message)
 
     return tell
@@ -271,6 +289,21 @@ def _ids(context: JobContext[Any]) -> JsonObject:
     """Return the fields of a log line about a ticket."""
     names = ("ticket_id", "attempt", "flow_id", "correlation_id")
     return {name: getattr(context, name) for name in names}
+
+
+def _name(job: _Job) -> None:
+    """Let the platform know of a job that goes on without this worker."""
+    task = CONTEXT.get()
+    if task is not None and task.job is None:
+        about = {"executor": job.executor.name, "job_id": job.handle.job_id[:512], "ended": False}
+        task.name_job(about | ({"url": job.handle.url} if WEB.match(job.handle.url) else {}))
+
+
+def _told(job: _Job, *, ended: bool) -> None:
+    """Let the last word on a job that the platform knows of say whether it is over."""
+    task = CONTEXT.get()
+    if task is not None and task.job is not None and task.job["job_id"] == job.handle.job_id[:512]:
+        task.job = {**task.job, "ended": ended}
 
 
 def _named(job: _Job) -> JsonObject:

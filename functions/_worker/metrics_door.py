@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from functions._worker.inbox import Inbox, Message, Receive, Send
 
@@ -54,7 +55,20 @@ class MetricsDoor:
             given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
             wanted = f"Bearer {self._page.token}".encode()
             return len(given) == 1 and hmac.compare_digest(given[0], wanted)
-        try:
-            return ip_address((scope.get("client") or ("",))[0]).is_loopback
-        except ValueError:
-            return False
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
+        # A web page can lead a name of its own to this machine, and would be a client of it.
+        return len(hosts) == 1 and _is_here(_name_in(hosts[0])) and _is_here((scope.get("client") or ("",))[0])
+
+
+def _name_in(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -17,7 +17,6 @@ from typing import Any, cast
 
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
-from functions._core.masking import Mask
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import ReportStatus
 from functions._observability.logs import log
@@ -314,13 +313,16 @@ class Runs:
             del self._runs[ticket_id]
         seconds = monotonic() - run.began
         about = {**assignment.ids, "seconds": round(seconds, 3)}
+        job = run.context.job
         if run.cancelled:
             self._ended.put(ticket_id, Ended(attempt, task_id=assignment.task_id))
+            if job:  # nobody waits for a report, but that the job is over has to be known
+                self._reporter.announce(assignment, self.cancel, "job-ended", job=job)
             log.info("task.cancelled", **about)
             return
         outcome = run.outcome()
         log_text = run.written.text()
-        report = self._report(assignment, outcome, log_text, run.written.mask)
+        report = self._report(assignment, outcome, log_text, run)
         self._ended.put(ticket_id, Ended(attempt, report, outcome.size + len(log_text), assignment.task_id))
         self.totals.seconds += seconds
         if outcome.failure:
@@ -331,10 +333,11 @@ class Runs:
             log.info("task.completed", **about)
         self._reporter.deliver(assignment, report)
 
-    def _report(self, assignment: Assignment, outcome: RunOutcome, log_text: str, mask: Mask | None) -> CloudEvent:
+    def _report(self, assignment: Assignment, outcome: RunOutcome, log_text: str, run: Run) -> CloudEvent:
         """Return the report of an end; secrets that the task had do not go with it."""
-        failure = outcome.failure
+        failure, mask = outcome.failure, run.written.mask
         wrote: dict[str, Any] = {"log": log_text} if log_text else {}
+        wrote |= {"job": run.context.job} if run.context.job else {}
         if failure is None:
             output = mask.json(outcome.output) if mask else outcome.output
             return self._reporter.event(assignment, ReportStatus.COMPLETED, output=output, **wrote)

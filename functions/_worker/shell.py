@@ -6,7 +6,7 @@ import os
 from functools import partial
 
 from functions._core.errors import Rejected
-from functions._core.masking import Mask
+from functions._core.masking import Mask, MaskedStream
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import format_time
 from functions._executors.process_group import ProcessGroup, done
@@ -58,6 +58,7 @@ class ShellExecutor:
             await settled
         finally:
             status = await process.end()
+            process.write_rest()
         if process.overflowed:
             message = f"the command wrote more than {OUTPUT_LIMIT} bytes"
             raise TaskFailed("output_too_large", message, retryable=False)
@@ -76,6 +77,7 @@ class _Process(ProcessGroup):
         self.overflowed = False
         self._errors = bytearray()
         self._mask = self._written.mask or Mask(())
+        self._masked = {1: MaskedStream(self._mask), 2: MaskedStream(self._mask)}
         self._kept = ERROR_TAIL + self._mask.longest
 
     @property
@@ -84,8 +86,14 @@ class _Process(ProcessGroup):
         start = self._mask.longest if len(self._errors) == self._kept else 0
         return self._mask.data(bytes(self._errors), start).decode(errors="replace").strip()
 
+    def write_rest(self) -> None:
+        """Write to the log what was held back as the beginning of a secret; the process has ended."""
+        for stream in self._masked.values():
+            self._written.add(stream.end())
+
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        self._written.add(data)
+        # Each stream by itself: one could stand between the halves of a secret in the other.
+        self._written.add(self._masked[fd].add(data))
         if fd == 1:
             self.output += data
             self.overflowed = len(self.output) > OUTPUT_LIMIT

@@ -41,7 +41,14 @@ class Assignment(Model):
     correlation_id: str = ""
     retry_count: int = Field(default=0, ge=0, le=10**9)
     """How often the ticket was tried again after a failure: a worker that was lost does not count."""
+    idempotency_key: str = Field(default="", max_length=300, pattern=r"^[!-~]*$")
+    """The key by which outside work is begun once; platforms before it have sent none."""
     extensions: Mapping[str, str] = {}
+
+    @property
+    def work_key(self) -> str:
+        """The key by which outside work is begun once."""
+        return self.idempotency_key or f"{self.ticket_id}-{self.retry_count}"
 
     @property
     def ids(self) -> dict[str, Any]:
@@ -82,7 +89,8 @@ class Assignment(Model):
 
     def for_task(self) -> dict[str, Any]:
         """Return what the task may know, as JSON values: everything but the means to report."""
-        return self.model_dump(mode="json", exclude={"token", "callback_url", "extensions", "secrets", "retry_count"})
+        unneeded = {"token", "callback_url", "extensions", "secrets", "retry_count", "idempotency_key"}
+        return self.model_dump(mode="json", exclude=unneeded)
 
 
 class TaskFailed(Exception):

@@ -161,6 +161,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "PUT /api/v1/playbooks/{name}": COMMAND,
     "DELETE /api/v1/playbooks/{name}": COMMAND,
     "GET /api/v1/healing-runs": READ,
+    "GET /api/v1/jobs": READ,
     "POST /api/v1/healing-runs/rehearse": READ,
     "POST /api/v1/webhooks/pipeline-completed": EVERYBODY,
     "POST /webhooks/alertmanager": EVERYBODY,

@@ -9,10 +9,12 @@ from functions._core.errors import Unavailable, Unreadable
 from functions._core.explain.flow import NAMED, explain_flow, explain_ticket
 from functions._core.explain.freezes import told_of_freezes
 from functions._core.explain.healing import with_healing
+from functions._core.explain.jobs import with_jobs
 from functions._core.explain.policies import with_policies
 from functions._core.explain.ticket import Explanation
 from functions._core.explain.unreadable import explain_unreadable, with_unreadable
 from functions._core.healing.stored import runs_of
+from functions._core.jobs.records import jobs_of
 from functions._core.placement.limits import TICKETS, begins, lines_of, places, room_for, tenant_of
 from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import rank
@@ -115,6 +117,8 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     explanation = await _with_limit(services, explanation, ticket, flow)
     explanation = await _with_weight(services, explanation, ticket, flow)
     explanation = await _with_refused(services, explanation, ticket.flow_id)
+    jobs = await jobs_of(ports.key_values, ticket.ticket_id, ticket.flow_id)
+    explanation = with_jobs(explanation, [job for job, _ in jobs], now)
     left_out = ports.set_aside.records(RecordKind.WORKER)
     about = [one for one in left_out if ticket.status is TicketStatus.PENDING or one.record_id == ticket.worker_id]
     needs = ports.set_aside.records(RecordKind.REQUIREMENT, flow_id=ticket.flow_id)

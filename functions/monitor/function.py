@@ -35,6 +35,7 @@ from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTr
 from functions._core.placement.limits import TICKETS, lines_of, place_of, take, tenant_of, told_of, with_place
 from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import choose, rank
+from functions._core.placement.workers import refuse_own
 from functions._core.planning.compensation import compensations, parents_of
 from functions._core.planning.replan import new_decision, replan
 from functions._core.ports import Ports
@@ -211,6 +212,8 @@ async def _with_second(order: AnyCommand, context: Context, ports: Ports) -> Any
 
 
 async def _with_worker(order: AnyCommand, context: Context, ports: Ports) -> AnyOutcome:
+    if isinstance(order, commands.ClaimRequest):
+        refuse_own(order.worker_id)
     worker = await ports.registry.worker(order.worker_id) if isinstance(order, commands.ClaimRequest) else None
     ticket, limits = context.tickets.get(order.target), context.rules.in_flight
     pending = ticket is not None and ticket.status is TicketStatus.PENDING

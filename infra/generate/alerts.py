@@ -26,6 +26,7 @@ UNREADABLE = "flowc_unreadable_records_total"
 CALLS = "neural_hive_service_registry_calls_total"
 
 LETTERS = "ticket_dlq_total"
+LEAKED = "flowc_jobs_leaked_total"
 TOKENS = "jwt_validation_failures_total"
 SIGNATURES = "signature_validation_failures_total"
 DELIVERED = "flowc_webhooks_delivered_total"
@@ -201,6 +202,17 @@ RULES: Sequence[Rule] = (
         reads=(LETTERS,),
         summary="An event was given up",
         description="`flowc dead-letters list` says which and why; `flowc dead-letters replay ID` sends it again.",
+    ),
+    Rule(
+        alert="FlowCJobsLeaked",
+        severity="warning",
+        signal=f"sum(increase({LEAKED}[1h]))",
+        comparison=">",
+        threshold=0,
+        lasting="0m",
+        reads=(LEAKED,),
+        summary="A job goes on that nobody wants",
+        description="`flowc jobs --leaked` says which and why; end it in the service that does it.",
     ),
     Rule(
         alert="FlowCTokenFailures",

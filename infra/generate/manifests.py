@@ -37,7 +37,7 @@ class Scale:
 SCALES: Mapping[str, Scale] = {
     "validate": Scale(most=2),
     "generate_tickets": Scale(most=2),
-    "discover": Scale(),
+    "discover": Scale(most=2),
     "assign": Scale(most=3),
     "monitor": Scale(most=5),
     "publish_telemetry": Scale(concurrency=24, most=2),
@@ -49,6 +49,7 @@ SCALES: Mapping[str, Scale] = {
     "enforce_freezes": Scale(concurrency=4, most=1),
     "reconcile_resources": Scale(concurrency=1, most=1),
     "heal_incident": Scale(concurrency=4, most=1),
+    "run_executor": Scale(most=1),
     # A call may wait 300 s for its flow (`/api/v1/flow-c/execute`). One pod stays up, as workers report at any time.
     "api": Scale(concurrency=100, least=1, most=5, seconds=330, public=True),
 }

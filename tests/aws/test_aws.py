@@ -28,6 +28,7 @@ from tests.support.constructs import Obeying, run_every_construct, same_course_o
 from tests.support.freeze_course import a_deployment_waits_for_its_budget
 from tests.support.healing_course import an_incident_is_healed
 from tests.support.hedge_course import a_hanging_attempt_is_hedged
+from tests.support.job_course import does_jobs
 from tests.support.plans import SHAPES, proves_itself, seeded_decision
 from tests.support.policy_course import flows_at_risk_are_acted_upon
 from tests.support.resource_course import a_document_is_kept_as_it_says
@@ -233,6 +234,12 @@ async def test_a_stored_plan_is_run_by_its_name_and_by_a_schedule(aws: AwsWorld)
 
 async def test_an_incident_is_healed_across_functions(aws: AwsWorld) -> None:
     await an_incident_is_healed(aws, MINUTES)
+    await aws.nothing_dead()
+    assert aws.deployment.errors() == {}
+
+
+async def test_jobs_are_done_without_a_worker(aws: AwsWorld) -> None:
+    await does_jobs(aws)
     await aws.nothing_dead()
     assert aws.deployment.errors() == {}
 

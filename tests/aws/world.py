@@ -32,8 +32,13 @@ SPEED, HASTE = 60.0, 60.0
 AT_ONCE = {"Api": 2, "Assign": 2, "Monitor": 2}
 """How many environments a function may have; the others have one."""
 
-PARAMETERS = {"LogLevel": "warning"}
-SETTINGS = {"FLOWC_WORKER_NETWORKS": "loopback", "FLOWC_RATE_LIMITS": "off"}
+PARAMETERS = {"LogLevel": "warning", "Executors": "http"}
+SETTINGS = {
+    "FLOWC_WORKER_NETWORKS": "loopback",
+    "FLOWC_RATE_LIMITS": "off",
+    "WORKER_NETWORKS": "loopback",
+    "FLOWC_EXECUTOR_LOOK_SECONDS": "1",
+}
 """The workers of tests are where the template lets none be."""
 
 WORKERS = 2

@@ -75,6 +75,9 @@ async def cluster(
             "FLOWC_RATE_LIMITS": "off",
             "FLOWC_LOG_LEVEL": "warning",
             "FLOWC_HEARTBEAT_SECONDS": "600",
+            "FLOWC_EXECUTORS": "http",
+            "FLOWC_EXECUTOR_LOOK_SECONDS": "0.2",
+            "WORKER_NETWORKS": "loopback",
             **{f"FLOWC_{name.upper()}": str(value) for name, value in settings.items()},
         }
         functions = {

@@ -126,7 +126,7 @@ def test_every_setting_that_a_document_names_is_there() -> None:
     text = "\n".join(FOR_PEOPLE.values())
     named = set(re.findall(r"\bFLOWC_[A-Z_]+\b", text)) - set(re.findall(r"\bFLOWC_TEST_[A-Z_]+\b", text))
     of_tasks = {f"FLOWC_{name}" for name in ("TASK_ID", "TASK_TYPE", "TICKET_ID", "FLOW_ID", "PLAN_ID", "ATTEMPT")}
-    of_tasks |= {"FLOWC_TIMEOUT_MS", "FLOWC_CORRELATION_ID", "FLOWC_SLA_DEADLINE"}
+    of_tasks |= {"FLOWC_TIMEOUT_MS", "FLOWC_CORRELATION_ID", "FLOWC_SLA_DEADLINE", "FLOWC_KEY", "FLOWC_TRACEPARENT"}
     assert named - known - of_tasks == set()
 
 

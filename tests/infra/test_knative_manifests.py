@@ -272,6 +272,7 @@ def test_only_what_calls_workers_or_sinks_may_call_anywhere() -> None:
         "notify",
         "publish-telemetry",
         "reconcile-resources",
+        "run-executor",
         "track-workers",
     ]
 
@@ -286,7 +287,7 @@ def test_an_sla_is_watched_at_all_times_unless_everything_scales_to_zero() -> No
     zero = scales(to_zero)
     assert {scale["min-scale"] for scale in zero.values()} == {"0"}
     slo = {"calculate-budgets", "enforce-freezes", "reconcile-resources"}
-    ticked = {"enforce-sla", "track-workers", "heal-incident"} | slo
+    ticked = {"enforce-sla", "track-workers", "heal-incident", "run-executor"} | slo
     assert {name for name, scale in zero.items() if scale.get("window") == "10s"} == ticked
     assert "grain of 60 s" in (FOLDER / "overlays" / "scale-to-zero" / "kustomization.yaml").read_text(encoding="utf-8")
 
@@ -322,7 +323,7 @@ def test_every_pod_of_a_function_is_scraped_with_the_key_it_asks_for() -> None:
     key = endpoint["authorization"]["credentials"]
     chosen = monitor["spec"]["selector"]["matchLabels"].items()
     services = functions(render(FOLDER / "base"))
-    assert len(services) == 15
+    assert len(services) == 16
     for service in services:
         template = service["spec"]["template"]
         assert chosen <= template["metadata"]["labels"].items()

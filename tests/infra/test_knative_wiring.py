@@ -36,7 +36,7 @@ def test_the_triggers_are_the_routes(resources: list[Resource]) -> None:
     }
     ticked = {name.replace("_", "-") for name in BY_TYPE["clock.ticked"].handled_by.split(", ")}
     slo = {"calculate-budgets", "enforce-freezes", "reconcile-resources"}
-    assert ticked == {"enforce-sla", "track-workers", "heal-incident"} | slo
+    assert ticked == {"enforce-sla", "track-workers", "heal-incident", "run-executor"} | slo
     triggers = [
         (*t["spec"]["filter"]["attributes"].values(), t["spec"]["subscriber"]["ref"]["name"])
         for t in of_kind(resources, "Trigger")

@@ -46,6 +46,7 @@ AWAY = 'neural_hive_service_registry_calls_total{operation="discover",status="er
 STORED = 'neural_hive_service_registry_calls_total{operation="register",status="error"}'
 DECISIONS = "flowc_decisions_total"
 LETTERS = "ticket_dlq_total"
+LEAKED = "flowc_jobs_leaked_total"
 FORGED = 'jwt_validation_failures_total{reason="bad_token"}'
 EXPIRED = 'jwt_validation_failures_total{reason="expired_token"}'
 SIGNATURES = 'signature_validation_failures_total{code="bad_signature"}'
@@ -158,6 +159,9 @@ CASES = (
     Case("FlowCDeadLetters", "an event was given up half an hour ago", True, BAD, {LETTERS: "0x30 1x90"}),
     Case("FlowCDeadLetters", "one was given up two hours ago", False, GOOD, {LETTERS: "0x5 1x200"}, 120),
     Case("FlowCDeadLetters", "none was given up", False, GOOD, {LETTERS: IDLE}),
+    Case("FlowCJobsLeaked", "a job leaked half an hour ago", True, BAD, {LEAKED: "0x30 1x90"}),
+    Case("FlowCJobsLeaked", "one leaked two hours ago", False, GOOD, {LEAKED: "0x5 1x200"}, 120),
+    Case("FlowCJobsLeaked", "none leaked", False, GOOD, {LEAKED: IDLE}),
     Case("FlowCTokenFailures", "two forged tokens come each minute", True, BAD, {FORGED: "0+2x120", EXPIRED: IDLE}),
     Case("FlowCTokenFailures", "workers are late", False, GOOD, {FORGED: IDLE, EXPIRED: "0+9x120"}),
     Case("FlowCTokenFailures", "one was forged", False, GOOD, {FORGED: "0x57 1x60"}),

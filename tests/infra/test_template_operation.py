@@ -18,7 +18,14 @@ WHOLE = Stack(**EVERYTHING)
 ALARMS = WHOLE.of("AWS::CloudWatch::Alarm")
 FUNCTIONS = set(WHOLE.functions)
 QUEUES = {f"{name}Queue" for name in FUNCTIONS}
-WATCHED = FUNCTIONS - {"Notify", "CalculateBudgets", "EnforceFreezes", "ReconcileResources", "HealIncident"}
+WATCHED = FUNCTIONS - {
+    "Notify",
+    "CalculateBudgets",
+    "EnforceFreezes",
+    "ReconcileResources",
+    "HealIncident",
+    "RunExecutor",
+}
 """Functions in the alarms over all of them, which take ten: what the others cannot handle is told as a dead letter, or
 done by the next tick."""
 

@@ -43,8 +43,8 @@ SHARED = {
 CHAIN = {name for name, function in NAMED.items() if function in HANDLERS.values()}
 """Functions that others send events to."""
 
-SEND_ASSIGNMENTS = {"Assign", "Monitor", "EnforceSla", "TrackWorkers", "Api"}
-"""Functions that send assignments, or send them again, and so fill in the secrets of tasks."""
+SEND_ASSIGNMENTS = {"Assign", "Monitor", "EnforceSla", "TrackWorkers", "Api", "RunExecutor"}
+"""Functions that send assignments, or send them again, or carry them out, and so fill in the secrets of tasks."""
 
 RECEIVE = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes", "GetQueueUrl")
 KEY = (

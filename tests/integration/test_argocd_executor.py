@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from functions._core.executors.argocd import ArgocdParameters
+from functions._core.executors.parameters import checked_parameters
 from functions._executors.argocd import ArgocdExecutor
+from functions._executors.port import JobContext, JobFailed, JobHandle, JobRunning, JobState, JobSucceeded
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
@@ -324,6 +327,51 @@ class TestOnce:
         assert tickets["a"]["output"]["job"]["adopted"] is True
 
 
+class TestLooksOfOtherProcesses:
+    """Where the platform does jobs itself, each look is made by a process that has seen nothing before."""
+
+    @pytest.mark.parametrize(
+        ("health", "words"), [("Degraded", "going back"), ("Progressing", "going back"), ("Healthy", "")]
+    )
+    async def test_what_has_lasted_too_long_is_known_by_the_clock(
+        self, argo: ArgocdServer, health: str, words: str
+    ) -> None:
+        argo.seconds = -3_600
+        handle = await self.begun(argo)
+        argo.finish()
+        argo.reconcile(health)
+        state = await self.looked(argo, handle)
+        assert isinstance(state, JobRunning if words else JobSucceeded)
+        assert not words or words in getattr(state, "message", "")
+
+    async def test_an_operation_that_somebody_else_has_replaced_is_known_by_the_clock(self, argo: ArgocdServer) -> None:
+        handle = await self.begun(argo)
+        argo.finish()
+        argo.begin()
+        assert isinstance(await self.looked(argo, handle), JobRunning)
+        old = JobHandle(job_id=handle.job_id, data={"since": "2026-01-01T00:00:00Z"})
+        state = await self.looked(argo, old)
+        assert isinstance(state, JobFailed)
+        assert state.kind == "superseded"
+
+    async def begun(self, argo: ArgocdServer) -> JobHandle:
+        executor = ArgocdExecutor(settings(argo))
+        handle = await executor.start(self.context)
+        await executor.aclose()
+        return handle
+
+    async def looked(self, argo: ArgocdServer, handle: JobHandle) -> JobState:
+        executor = ArgocdExecutor(settings(argo))
+        state = await executor.poll(self.context, handle)
+        await executor.aclose()
+        return state
+
+    @property
+    def context(self) -> JobContext[ArgocdParameters]:
+        given = checked_parameters(ArgocdParameters, SHOP)
+        return JobContext(parameters=given, ticket_id="t-1", attempt=1, idempotency_key=KEY)
+
+
 class TestCancel:
     async def test_it_ends_the_operation_and_gives_the_source_back(self, argo: ArgocdServer, run: Run) -> None:
         running = run()
@@ -397,6 +445,24 @@ class TestFaults:
         assert (failure.kind, failure.retryable) == ("unexpected_status", False)
         assert "answered 403" in failure.message
         assert TOKEN not in failure.message
+
+    @pytest.mark.parametrize(
+        ("given", "place"),
+        [
+            ({"revision": "hunter2-hunter2"}, "/revision"),
+            ({"values": {"db": {"password": "hunter2-hunter2"}}}, "/values/db/password"),
+            ({"values": {"hunter2-hunter2": 1}, "service": "hunter2-hunter2"}, "/service"),
+            ({"images": ["shop:hunter2-hunter2"]}, "/images/0"),
+        ],
+        ids=["revision", "value", "name", "image"],
+    )
+    async def test_a_secret_is_nothing_that_an_application_shows(
+        self, argo: ArgocdServer, run: Run, given: dict[str, Any], place: str
+    ) -> None:
+        failure = await failed(run({**SHOP, **given}, secrets=[place]))
+        assert (failure.kind, failure.retryable) == ("secret_in_parameters", False)
+        assert argo.requests == []
+        assert "hunter2" not in failure.message
 
     async def test_a_namespace_that_is_not_the_applications_is_told(self, argo: ArgocdServer, run: Run) -> None:
         assert (await failed(run({**SHOP, "namespace": "test"}))).kind == "another_namespace"

@@ -215,7 +215,7 @@ def test_the_story_has_every_type_that_leaves_a_platform(story: Story) -> None:
     rare = {"ticket.retry_forced", "flow.reemitted", "sla.at_risk", "ticket.redriven", "ticket.ready", "flow.held_back"}
     rare |= {"ticket.held_back", "ticket.freeze_excepted"}  # nothing is frozen
     rare |= {"ticket.waiting", "ticket.expanded", "ticket.skipped"}  # its plans are not steered
-    rare |= {"sla.policy.applied"}  # no flow of it is at risk
+    rare |= {"sla.policy.applied", "job.leaked"}  # no flow of it is at risk, and no job goes on
     rare |= {"guard.verdict", "incident.resolved", "incident.escalated"}  # there is no guard, and no playbook
     rare |= {"ticket.hedged", "ticket.hedge_ended", "ticket.not_hedged"}  # nor is a ticket late
     rare |= {"sla.budget.updated", "sla.slo.violated", "sla.freeze.activated", "sla.freeze.resolved"}  # it has no SLOs

@@ -195,11 +195,15 @@ async def test_only_this_machine_or_a_token_may_read_them() -> None:
         return made[-1]
 
     here = WorkerPage(text)
-    assert await read(here, "127.0.0.1") == (200, b"text")
-    assert await read(here, "::1") == (200, b"text")
+    local = (b"host", b"127.0.0.1:8081")
+    assert await read(here, "127.0.0.1", local) == (200, b"text")
+    assert await read(here, "::1", (b"host", b"[::1]:8081")) == (200, b"text")
+    assert await read(here, "127.0.0.1", (b"host", b"localhost")) == (200, b"text")
     for client in ("10.0.0.1", "", "unknown", "::ffff:10.0.0.1"):
-        assert await read(here, client) == (401, b"")
-    assert len(made) == 2, "nothing is made for strangers"
+        assert await read(here, client, local) == (401, b"")
+    for hosts in ([b"evil.test"], [b"127.0.0.1.evil.test:80"], [b"[::"], [b""], [b"localhost", b"localhost"], []):
+        assert await read(here, "127.0.0.1", *((b"host", host) for host in hosts)) == (401, b"")
+    assert len(made) == 3, "nothing is made for strangers, nor for a page that has led its name here"
     token = WorkerPage(lambda: b"text", "t0ken")
     bearer = (b"authorization", b"Bearer t0ken")
     assert await read(token, "10.0.0.1", bearer) == (200, b"text")

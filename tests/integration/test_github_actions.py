@@ -52,10 +52,10 @@ class TestRun:
         async with StandIn() as platform, working(platform, jobs_for(github)) as desk:
             await desk.assign(parameters=given, task_type="TEST", ticket_id="t-1")
             await until(lambda: "COMPLETED" in platform.statuses, "the end")
-            output = platform.reports[-1].data["output"]
+            output, log = (platform.reports[-1].data[name] for name in ("output", "log"))
         [made] = github.runs.values()
         assert made.inputs == {"browser": "firefox", "flowc_key": "t-1-0"}
-        assert made.ref == "main"
+        assert (made.ref, log) == ("main", f"the run: {made.html_url}\nin_progress\n")
         job = output.pop("job")
         assert (job["executor"], job["id"], job["url"]) == ("github_actions", str(made.id), made.html_url)
         kept = [(one["name"], one["sha256"]) for one in output.pop("artifacts")]
@@ -140,7 +140,10 @@ class TestRun:
     ) -> None:
         github.artifacts = {"reports": zipped({"junit.xml": GREEN})}
         jobs = jobs_for(github, networks=["public"])
-        assert "where no call goes" in (await failure(jobs, {**TESTS, "artifact": "reports"})).message
+        message = (await failure(jobs, {**TESTS, "artifact": "reports"})).message
+        assert message.startswith(
+            "the artifact is where no call goes: 127.0.0.1 is a loopback address; WORKER_NETWORKS"
+        )
         await jobs.aclose()
         assert not [request for request in github.requests if request.path.startswith("/store/")]
 
@@ -162,11 +165,34 @@ class TestOnce:
         await failure(jobs, TESTS, attempt=3, retry_count=1)
         assert [made.inputs["flowc_key"] for made in github.runs.values()] == ["t-1-0", "t-1-0", "t-1-1"]
 
+    async def test_the_new_one_is_waited_for_and_not_taken_for_the_one_before(
+        self, github: GithubServer, jobs: JobsExecutor
+    ) -> None:
+        github.tells_runs, github.late, github.ends_as = False, 3, "failure"
+        await failure(jobs, TESTS)
+        github.ends_as = "success"
+        answer = github.answer
+
+        async def lose(request: Request) -> Answer:
+            told = await answer(request)
+            return Answer(504) if told.status == 204 and len(github.runs) == 2 else told
+
+        github.answer = lose
+        assert (await run(jobs, TESTS, attempt=2))["url"].endswith("/1001")
+        assert len(github.runs) == 2
+        github.answer, github.runs[1001].conclusion = answer, "failure"
+        assert (await run(jobs, TESTS, attempt=3))["url"].endswith("/1002")
+        assert len(github.runs) == 3
+
     async def test_a_title_with_a_longer_key_is_another_job(self, github: GithubServer, jobs: JobsExecutor) -> None:
         for title in ("Tests t-1-01", "Tests at-1-0", "t-1-0-extra"):
             github.add(title, status="completed", conclusion="success")
         assert not (await run(jobs, TESTS))["job"]["adopted"]
         assert len(dispatches(github)) == 1
+
+    async def test_runs_of_which_little_is_said_are_passed_over(self, github: GithubServer, jobs: JobsExecutor) -> None:
+        github.add(None, status=None)  # type: ignore[arg-type] # as GitHub's description of its API permits
+        assert (await run(jobs, TESTS))["conclusion"] == "success"
 
     async def test_it_is_found_behind_many_runs_of_others(self, github: GithubServer, jobs: JobsExecutor) -> None:
         mine = github.add("Tests t-1-0")
@@ -336,7 +362,11 @@ class TestOwner:
         assert github.requests == []
 
     async def test_the_doctor_tries_the_token(self, github: GithubServer) -> None:
-        for token, repositories, ok in ((TOKEN, ["acme/*"], [True, True]), ("wrong", [], [False, False])):
+        for token, repositories, ok in (
+            (TOKEN, ["acme/*"], [True, True, True]),
+            ("wrong", [], [False, True, False]),
+            ("", ["acme/*"], [True, False, True]),
+        ):
             executor = GithubActionsExecutor(settings_for("GITHUB", github.url, token, repositories=repositories))
             assert [check.ok for check in await executor.check()] == ok
             await executor.aclose()

@@ -63,11 +63,15 @@ async def test_only_success_is_success(jenkins: JenkinsServer, jobs: JobsExecuto
     assert (await failure(jobs, TESTS)).kind == f"run_{result.lower()}"
 
 
-async def test_a_build_that_is_unstable_names_its_tests(jenkins: JenkinsServer, jobs: JobsExecutor) -> None:
-    jenkins.ends_as, jenkins.failing = "UNSTABLE", 2
+@pytest.mark.parametrize("long_report", [False, True])
+async def test_a_build_that_is_unstable_names_its_tests(
+    jenkins: JenkinsServer, jobs: JobsExecutor, long_report: bool
+) -> None:
+    jenkins.ends_as, jenkins.failing, jenkins.long_report = "UNSTABLE", 2, long_report
     failed = await failure(jobs, TESTS)
     assert (failed.kind, failed.retryable) == ("tests_failed", True)
-    assert failed.message.startswith("the run ended as unstable: 2 of 9 tests failed: Cart.t0, Cart.t1; http")
+    names = "" if long_report else ": Cart.t0, Cart.t1"
+    assert failed.message.startswith(f"the run ended as unstable: 2 of 9 tests failed{names}; http")
 
 
 async def test_too_little_coverage_fails_the_task_and_so_does_none(jenkins: JenkinsServer, jobs: JobsExecutor) -> None:
@@ -190,9 +194,9 @@ async def test_what_must_not_be_is_refused_before_any_call(
 async def test_the_doctor_tries_the_token_and_a_server_that_nobody_named(jenkins: JenkinsServer) -> None:
     for token, ok in ((TOKEN, True), ("wrong", False)):
         executor = executor_for(jenkins, token)
-        assert [check.ok for check in await executor.check()] == [ok, True]
+        assert [check.ok for check in await executor.check()] == [ok, True, True]
         await executor.aclose()
     nowhere = JenkinsExecutor(settings_for("JENKINS", ""))
-    [reach, _] = await nowhere.check()
+    [reach, *_] = await nowhere.check()
     assert "WORKER_JENKINS_URL" in reach.detail
     await nowhere.aclose()

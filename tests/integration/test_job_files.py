@@ -1,10 +1,13 @@
 """Logs and artifacts of jobs that outlive them: in a folder and in a bucket, masked, bounded, while the job runs."""
 
 import asyncio
+import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +16,15 @@ from functions._core.events.reports import LOG_LIMIT
 from functions._core.masking import Mask, MaskedStream
 from functions._executors import file_store
 from functions._executors.command import CommandExecutor
-from functions._executors.file_store import FileStore, StoreFailed, store_at
+from functions._executors.file_store import FileStore, FolderStore, StoreFailed, store_at
+from functions._executors.local_tests import SuiteCommandExecutor
+from functions._executors.log_copy import LogCopy
+from functions._executors.scan import ScanExecutor
 from functions._executors.settings import ExecutorSettings
 from functions._worker import runs
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
+from tests.support.ci import GREEN
 from tests.support.jobs import assigned
 from tests.support.loopback import until
 from tests.support.one_machine import one_machine
@@ -53,6 +60,17 @@ async def shell(settings: ExecutorSettings, text: str, assignment: Mapping[str, 
         return await jobs.run(assigned({"provider": "command", "shell": text, **more}, **(assignment or {})))
     finally:
         await jobs.aclose()
+
+
+async def done(executor: Any, settings: ExecutorSettings, parameters: Output, task_type: str) -> Output:
+    """Return the output of a task of another executor."""
+    jobs = JobsExecutor([executor], pauses=(0.0,), settings=settings)
+    try:
+        output = await jobs.run(assigned(parameters, task_type=task_type))
+    finally:
+        await jobs.aclose()
+    assert isinstance(output, dict)
+    return output
 
 
 async def reported(settings: ExecutorSettings, text: str, **more: Any) -> Output:
@@ -170,6 +188,32 @@ class TestArtifacts:
             output = await shell(second, "cat in/it.whl", {"ticket_id": "t-2"}, files={"in/it.whl": artifact})
             assert output["stdout"] == "wheel"
 
+    async def test_a_scan_looks_at_what_is_kept_and_keeps_what_it_finds(
+        self, tmp_path: Path, aws_services: "Aws"
+    ) -> None:
+        settings = settings_for(tmp_path, logs=f"s3://{await aws_services.bucket()}/jobs")
+        made = await shell(settings, "mkdir d; printf '{\"port\": 70000}' > d/a.json", artifacts=["d/*"])
+        against = {"tool": "json_schema", "against": {"properties": {"port": {"maximum": 65535}}}}
+        given = {"provider": "scan", "tools": [against], "fail_on": "CRITICAL", "sarif": "artifact"}
+        jobs = JobsExecutor([ScanExecutor(settings)], pauses=(0.0,), settings=settings)
+        target = {"artifacts": made["artifacts"]}
+        about = {"ticket_id": "t-2", "task_type": "VALIDATE"}
+        output = await jobs.run(assigned({**given, "target": target}, **about))
+        assert isinstance(output, dict)
+        assert [one["file"] for one in output["findings"]] == ["d/a.json"]
+        [report] = output["artifacts"]
+        assert report["uri"] == f"s3://{aws_services.name}/jobs/t-2/1/artifacts/findings.sarif"
+        kept = await asyncio.to_thread(read, settings, report["uri"])
+        assert (len(kept), sha256(kept).hexdigest()) == (report["size"], report["sha256"])
+        assert left_in(settings) == []
+        other: Output = {"uri": f"s3://{aws_services.name}/x"}
+        for changes, kind in ((other, "artifact_missing"), ({"sha256": "0" * 64}, "artifact_changed")):
+            target = {"artifacts": [{**made["artifacts"][0], **changes}]}
+            with pytest.raises(TaskFailed) as failed:
+                await jobs.run(assigned({**given, "target": target}, **about))
+            assert failed.value.kind == kind
+        await jobs.aclose()
+
     async def test_a_file_that_is_another_one_or_from_elsewhere_is_not_taken(self, tmp_path: Path) -> None:
         settings = settings_for(tmp_path)
         made = await shell(settings, "printf wheel > a", artifacts=["a"])
@@ -200,6 +244,10 @@ class TestArtifacts:
         with pytest.raises(TaskFailed) as failed:
             await shell(settings, "printf 1 > a", artifacts=["a"])
         assert (failed.value.kind, failed.value.retryable) == ("artifacts_not_kept", True)
+
+
+def left_in(settings: ExecutorSettings) -> list[Path]:
+    return list(settings.folder.iterdir())
 
 
 def names(create: Callable[[str], Any]) -> list[str]:
@@ -237,10 +285,67 @@ def refuses_to_read(store: FileStore, folder: Path) -> None:
             list(store.read((folder / "kept" / name).as_uri()))
 
 
+class TestOtherExecutors:
+    async def test_files_that_a_test_has_made_are_kept(self, tmp_path: Path) -> None:
+        settings = settings_for(tmp_path)
+        text = f"echo '{GREEN}' > report.xml; echo made > made.txt"
+        given = {"argv": ["sh", "-c", text], "reports": ["report.xml"], "artifacts": ["made.txt"]}
+        output = await done(SuiteCommandExecutor(settings), settings, {"provider": "test_command", **given}, "TEST")
+        [artifact] = output["artifacts"]
+        assert read(settings, artifact["uri"]) == b"made\n"
+        assert [*settings.folder.iterdir()] == []
+        (tmp_path / "kept").rename(tmp_path / "away")
+        (tmp_path / "kept").write_text("no folder")
+        with pytest.raises(TaskFailed) as failed:
+            await done(SuiteCommandExecutor(settings), settings, {"provider": "test_command", **given}, "TEST")
+        assert failed.value.kind == "artifacts_not_kept"
+
+    async def test_a_scan_reads_files_that_are_kept_and_keeps_its_own(self, tmp_path: Path) -> None:
+        settings = settings_for(tmp_path)
+        log = json.dumps({"runs": [{"tool": {"driver": {"name": "t"}}, "results": [{"ruleId": "r"}]}]})
+        made = await shell(settings, f"echo '{log}' > a.sarif", artifacts=["a.sarif"])
+        [artifact] = made["artifacts"]
+        given = {"provider": "scan", "tools": ["sarif"], "target": {"artifacts": [artifact]}, "sarif": "artifact"}
+        output = await done(ScanExecutor(settings), settings, given, "VALIDATE")
+        assert output["total"] == 1
+        [findings] = output["artifacts"]
+        assert sha256(read(settings, findings["uri"])).hexdigest() == findings["sha256"]
+        assert [*settings.folder.iterdir()] == []
+        for uri, kind in (("file:///etc/passwd", "artifact_missing"), (artifact["uri"] + "x", "artifact_missing")):
+            given["target"] = {"artifacts": [artifact | {"uri": uri}]}
+            with pytest.raises(TaskFailed) as failed:
+                await done(ScanExecutor(settings), settings, given, "VALIDATE")
+            assert failed.value.kind == kind
+
+
 @pytest.mark.parametrize("where", ["ftp://x/y", "s3://", "s3://b/../c", "s3://u@b/c", "s3://b/c?x", "https://b/c"])
 def test_a_store_that_is_none_is_refused_at_the_start(where: str) -> None:
     with pytest.raises(ValueError, match="WORKER_LOGS"):
         JobsExecutor([], settings=ExecutorSettings(logs=where))
+
+
+def test_without_the_sdk_a_bucket_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_store, "find_spec", lambda _name: None)
+    with pytest.raises(ValueError, match="boto3"):
+        store_at("s3://bucket/jobs")
+
+
+async def test_a_store_that_hangs_holds_no_job_and_its_file_is_let_go_of() -> None:
+    gate, let_go = threading.Event(), threading.Event()
+
+    class Hanging(FolderStore):
+        def create(self, name: str) -> Any:
+            gate.wait()
+            return SimpleNamespace(write=lambda _data: gate.wait(), discard=let_go.set, uri=name)
+
+    copy = LogCopy(Hanging(Path("unused")), "log.txt", Mask(()), 1)
+    copy.begin()
+    copy.add(b"1")
+    assert await copy.end(0.01) == ""
+    assert copy.result == "lost"
+    assert not let_go.is_set()
+    gate.set()
+    await until(let_go.is_set, "the file to be let go of")
 
 
 def test_a_stream_is_masked_wherever_it_is_cut() -> None:
@@ -249,6 +354,8 @@ def test_a_stream_is_masked_wherever_it_is_cut() -> None:
         stream = MaskedStream(mask)
         pieces = [text[at : at + size].encode() for at in range(0, len(text), size)]
         assert b"".join([*map(stream.add, pieces), stream.end()]) == b"a***b***hunte"
+    stream = MaskedStream(mask)
+    assert [stream.add(b"said hunter"), stream.add(b" once\n"), stream.end()] == [b"said ", b"hunter once\n", b""]
 
 
 async def test_the_log_of_a_ticket_shows_what_is_written_while_it_runs(

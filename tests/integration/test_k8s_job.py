@@ -11,10 +11,11 @@ import pytest
 from functions._executors import pod_log
 from functions._executors.cluster import cluster_connection, key_hash
 from functions._executors.k8s_job import K8sJobExecutor
+from functions._executors.port import JobSucceeded
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
-from tests.support.jobs import assigned
+from tests.support.jobs import assigned, by_looks
 from tests.support.kube_api import KubeApi, too_many
 from tests.support.kube_controllers import Kubelet
 from tests.support.loopback import Answer, until
@@ -130,6 +131,9 @@ class TestJob:
     async def test_a_secret_is_no_argument(self, api: KubeApi, jobs: JobsExecutor) -> None:
         given = {"argv": ["echo", "hunter2-hunter2"], "ticket": {"secrets": ["/argv/1"]}}
         failed = await failure(jobs, **given)
+        assert (failed.kind, api.requests) == ("secret_in_arguments", [])
+        given = {"service_account": "hunter2-hunter2", "ticket": {"secrets": ["/service_account"]}}
+        failed = await failure(jobs, "true", **given)
         assert (failed.kind, api.requests) == ("secret_in_arguments", [])
 
     async def test_a_worker_that_died_before_a_suspended_job_began_left_one_that_begins_now(
@@ -262,6 +266,15 @@ class TestFoundAgain:
             await platform.send(f"/api/v1/flows/{flow_id}/cancel")
             await until(lambda: api.of("jobs") == [], "the end of the Job")
             await platform.ended(flow_id)
+
+    @pytest.mark.usefixtures("node")
+    async def test_a_handle_is_enough_to_look_at_it_from_anywhere(self, api: KubeApi) -> None:
+        argv = ["sh", "-c", "echo begun; sleep 0.3; echo ended"]
+        given = {"provider": "k8s_job", "image": IMAGE, "namespace": "jobs", "argv": argv}
+        state = await by_looks(lambda: executor_for(api), given)
+        assert isinstance(state, JobSucceeded)
+        assert state.outputs.model_dump()["stdout"] == "begun\nended\n"
+        assert len(api.made("POST", "/jobs")) == 1
 
 
 async def _nothing(*_: object) -> None:

@@ -4,17 +4,21 @@ import asyncio
 import copy
 import json
 from collections.abc import AsyncIterator
+from time import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from functions._executors import health
 from functions._executors.cluster import key_hash
 from functions._executors.kubernetes import KubernetesExecutor
+from functions._executors.port import JobFailed
 from functions._executors.revisions import HISTORY, REVISION, Before, history_of, packed
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
-from tests.support.jobs import assigned
+from tests.support.jobs import assigned, by_looks
 from tests.support.kube_api import KubeApi, too_many
 from tests.support.kube_controllers import Workloads
 from tests.support.loopback import Answer, Request, until
@@ -148,7 +152,7 @@ class TestRollback:
         before = copy.deepcopy({path: api.objects[path] for path in (f"{MAPS}/settings", f"{DEPLOYMENTS}/web")})
         broken = deployment("ghcr.io/acme/web:broken")
         failed = await failure(jobs, config(a="9"), broken, deployment(name="more"), ticket="t-2", revision="v2")
-        assert (failed.kind, failed.retryable) == ("unhealthy", False)
+        assert (failed.kind, failed.retryable) == ("rolled_back", False)
         assert "ProgressDeadlineExceeded" in failed.message
         assert "ImagePullBackOff: Back-off pulling image" in failed.message
         assert failed.message.endswith("; rolled back to v1")
@@ -159,7 +163,7 @@ class TestRollback:
 
     async def test_without_a_rollback_it_stays_as_it_is(self, api: KubeApi, jobs: JobsExecutor) -> None:
         failed = await failure(jobs, deployment("ghcr.io/acme/web:broken"), rollback_on_failure=False)
-        assert "rolled back" not in failed.message
+        assert (failed.kind, failed.message[-15:]) == ("deployment_failed", "; left as it is")
         assert image_in(api) == "ghcr.io/acme/web:broken"
 
     async def test_what_is_not_healthy_in_time_is_taken_back(
@@ -169,6 +173,20 @@ class TestRollback:
         failed = await failure(jobs, deployment(), health_timeout_seconds=1)
         assert "not healthy in 1 s: Deployment/web: its controller has not seen the change yet" in failed.message
         assert api.of("deployments") == []
+
+    async def test_a_clock_that_is_set_meanwhile_makes_nothing_late(
+        self, api: KubeApi, workloads: Workloads, jobs: JobsExecutor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        workloads.held = True
+        running = asyncio.create_task(run(jobs, deployment()))
+        await until(lambda: api.of("deployments"), "the deployment")
+        ahead = SimpleNamespace(time=lambda: time() + 86_400)
+        monkeypatch.setattr(health, "time", ahead)
+        looks = len(api.requests)
+        await until(lambda: len(api.requests) > looks + 3 or running.done(), "looks at it")
+        workloads.held = False
+        api.put(f"{DEPLOYMENTS}/web", copy.deepcopy(api.objects[f"{DEPLOYMENTS}/web"]))
+        assert (await running)["health"] == "Healthy"
 
     async def test_compensations_go_back_step_by_step_and_twice_is_as_once(
         self, api: KubeApi, jobs: JobsExecutor
@@ -317,6 +335,15 @@ class TestFoundAgain:
         assert tickets["a"]["status"] == "COMPENSATED"
         assert api.of("deployments") == []
 
+    async def test_a_handle_is_enough_to_look_at_it_from_anywhere(self, api: KubeApi, jobs: JobsExecutor) -> None:
+        await run(jobs, config(a="1"), deployment(), revision="v1")
+        bad = [config(a="2"), deployment("ghcr.io/acme/web:broken")]
+        given = {"provider": "kubernetes", "namespace": "web", "manifests": bad}
+        state = await by_looks(lambda: executor_for(api), given, ticket_id="t-2", task_type="DEPLOY")
+        assert isinstance(state, JobFailed)
+        assert state.kind == "rolled_back"
+        assert (image_in(api), api.objects[f"{MAPS}/settings"]["data"]) == ("ghcr.io/acme/web:1", {"a": "1"})
+
 
 async def _nothing(*_: object) -> None:
     """Do nothing."""
@@ -442,9 +469,28 @@ class TestAttacks:
         assert api.made("PATCH") == []
 
     async def test_a_secret_is_in_no_manifest_but_a_secret(self, api: KubeApi, jobs: JobsExecutor) -> None:
-        given = {"secrets": ["/manifests/0/data/a"]}
+        given: dict[str, Any] = {"secrets": ["/manifests/0/data/a"]}
         assert (await failure(jobs, config(a="hunter2-hunter2"), **given)).kind == "secret_in_manifest"
+        given = {"secrets": ["/revision"], "revision": "hunter2-hunter2"}
+        assert (await failure(jobs, config(a="1"), **given)).kind == "secret_in_parameters"
         assert api.made("PATCH") == []
+
+    async def test_a_secret_is_in_the_data_of_a_secret_alone(self, api: KubeApi) -> None:
+        jobs = JobsExecutor([executor_for(api, kinds=["Secret"])], pauses=(0.0,))
+        secret: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "hunter2"},
+            "stringData": {"a": "hunter2"},
+        }
+        given: dict[str, Any] = {"secrets": ["/manifests/0/stringData/a"]}
+        assert (await failure(jobs, secret, **given)).kind == "secret_in_manifest"
+        secret["metadata"] = {"name": "a", "labels": {"hunter2": "x"}}
+        assert (await failure(jobs, secret, **given)).kind == "secret_in_manifest"
+        assert api.made("PATCH") == []
+        secret["metadata"] = {"name": "a"}
+        await run(jobs, secret, **given)
+        await jobs.aclose()
 
     @pytest.mark.parametrize(
         "planted",

@@ -258,6 +258,10 @@ class TestRedrive:
             flow = await world.ended(flow.flow_id)
             assert flow.outcome is Outcome.COMPLETED
             assert flow.tally == {"COMPLETED": 2}
+            # Each run is outside work of its own: a job of a run before is never taken for that of this one.
+            keys = [one["idempotency_key"] for one in world.workers.assignments if one["task_id"] == "a"]
+            ticket_id = (await world.tickets(flow.flow_id))["a"].ticket_id
+            assert keys == [f"{ticket_id}-0", *(f"{ticket_id}-0-{run}" for run in (1, 2, 3))]
             await assert_history_tells_all(world, flow.flow_id)
 
     async def test_a_flow_with_nothing_left_to_do_completes(self, tmp_path: Path) -> None:

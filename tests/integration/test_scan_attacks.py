@@ -4,12 +4,14 @@ import io
 import json
 import os
 import tarfile
+import zlib
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from functions._core.executors import sarif
 from functions._executors.scanners import documents, programs, target
 from tests.support.scans import ScanDesk, program
 
@@ -148,6 +150,14 @@ class TestTarget:
         assert (await desk.failure({"tools": ["bandit"], "target": {"artifacts": [torn]}})).kind == "bad_target"
         assert desk.left == ["t-9-1"]
 
+    async def test_an_archive_that_is_broken_within_a_file_is_refused(self, desk: ScanDesk) -> None:
+        packer = zlib.compressobj(wbits=31)
+        begun = packer.compress(entry("a.py", size=300_000).tobuf() + b"x" * 100_000) + packer.flush(zlib.Z_FULL_FLUSH)
+        broken = begun + b"\x07" * 100  # a block of a type that there is not
+        artifact = stored(desk, "broken.tgz", broken)
+        failed = await desk.failure({"tools": ["bandit"], "target": {"artifacts": [artifact]}})
+        assert (failed.kind, failed.message) == ("bad_target", "broken.tgz is no archive that can be unpacked")
+
     async def test_files_that_are_in_each_others_way_are_refused(self, desk: ScanDesk) -> None:
         for files in ({"a": "1", "a/b": "2"}, {"x" * 300: "1"}):
             assert (await desk.failure({"tools": ["bandit"], "target": {"files": files}})).kind == "bad_target"
@@ -230,6 +240,13 @@ class TestTools:
             assert SECRET not in told
             assert "AKIA" not in told
 
+    @pytest.mark.parametrize("member", ["project", "organization"])
+    async def test_a_secret_of_the_plan_is_in_no_address(self, desk: ScanDesk, member: str) -> None:
+        tool = {"tool": "snyk", "project": "p", "organization": "o", member: "hunter2-hunter2"}
+        failed = await desk.failure({"tools": [tool]}, secrets=[f"/tools/0/{member}"])
+        assert (failed.kind, failed.retryable) == ("secret_in_parameters", False)
+        assert "hunter2" not in failed.message
+
     async def test_a_secret_of_the_plan_is_masked_in_findings(self, desk: ScanDesk) -> None:
         given: dict[str, Any] = {"tools": [{"tool": "json_schema", "against": {"type": "integer"}}]}
         given |= {"target": {"files": {"a.yaml": "hunter2"}}, "fail_on": "CRITICAL", "sarif": "artifact"}
@@ -254,6 +271,17 @@ class TestDocuments:
         monkeypatch.setattr(programs, "REPORT_BYTES", 10_000)
         failed = await desk.failure(given)
         assert (failed.message, failed.retryable) == ("sarif: its report has more than 10000 bytes", False)
+
+    async def test_findings_of_many_sarif_files_are_bounded_together(
+        self, desk: ScanDesk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sarif, "MOST_READ", 10)
+        log = json.dumps({"runs": [{"tool": {"driver": {"name": "t"}}, "results": [{"ruleId": "r"}] * 6}]})
+        given: dict[str, Any] = {"tools": ["sarif"], "target": {"files": {"a.sarif": log}}}
+        assert (await desk.run(given))["total"] == 6
+        given["target"]["files"]["b.sarif"] = log
+        failed = await desk.failure(given)
+        assert (failed.message, failed.retryable) == ("sarif: b.sarif has more than 4 findings", False)
 
     async def test_a_policy_that_runs_for_ever_is_ended(self, desk: ScanDesk) -> None:
         given: dict[str, Any] = {"policies": [{"name": "busy", "rego": BUSY, "query": "data.a.deny"}], "input": {}}

@@ -1,8 +1,10 @@
 """Scans by programs that are large or not everywhere: Semgrep, Checkov, promtool as they are, Trivy as documented."""
 
+import asyncio
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,46 @@ class TestPrograms:
         assert (await desk.run(good))["total"] == 0
         none = await desk.failure({"tools": ["promtool"], "target": {"files": {"a.yml": "a: 1"}}})
         assert "the target has no files for it" in none.message
+
+    @pytest.mark.parametrize(
+        ("argv", "found"),
+        [
+            (
+                (
+                    "semgrep",
+                    "scan",
+                    "--sarif",
+                    "--metrics",
+                    "off",
+                    "--disable-version-check",
+                    "--config",
+                    "own.yml",
+                    ".",
+                ),
+                "HIGH Semgrep OSS no-shell app.py:2 a shell runs 'ls ' + x",
+            ),
+            (
+                ("checkov", "-d", ".", "-o", "sarif", "--output-file-path", ".", "--soft-fail", "--skip-download"),
+                "HIGH Checkov CKV_AWS_20 main.tf:1 S3 Bucket has an ACL defined which allows public READ access.",
+            ),
+        ],
+        ids=["semgrep", "checkov"],
+    )
+    async def test_sarif_that_they_write_themselves_is_read(
+        self, tmp_path: Path, argv: tuple[str, ...], found: str
+    ) -> None:
+        needs(argv[0], "scanners")
+        for name, text in {"app.py": APP, "main.tf": BUCKET, "own.yml": RULES}.items():
+            (tmp_path / name).write_text(text)
+        quiet = {**os.environ, "SEMGREP_ENABLE_VERSION_CHECK": "0", "HOME": str(tmp_path / "home")}
+        done = await asyncio.to_thread(
+            subprocess.run, argv, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=True
+        )
+        written = tmp_path / "results_sarif.sarif"
+        text = written.read_text() if written.exists() else done.stdout
+        desk = desk_for(tmp_path)
+        await desk.failure({"tools": ["sarif"], "target": {"files": {"a.sarif": text}}})
+        assert found in desk.log
 
     async def test_doctor_names_their_versions(self, tmp_path: Path) -> None:
         needs("checkov", "scanners")

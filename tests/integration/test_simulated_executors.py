@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from functions._adapters.http.cloudevents import read_events
 from functions._adapters.memory.store import MemoryStore
 from functions._core.records.models import Reason
 from functions._core.records.simulated import SIMULATED, is_simulated
@@ -18,8 +19,10 @@ from functions._executors.port import JobSucceeded, ToolCheck
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
+from infra.generate.topics import TOPICS
 from tests.support.builders import seconds
 from tests.support.jobs import HandExecutor, HandOutputs, assigned
+from tests.support.loopback import Loopback, until
 from tests.support.one_machine import one_machine
 from tests.support.slo_history import NOW, ended_flow, ports_of
 from tests.support.stand_in_platform import StandIn, working
@@ -107,15 +110,52 @@ async def test_a_flow_with_a_simulated_task_says_so_and_counts_as_no_success(tmp
     settings = ALLOWED.model_copy(update={"sandbox": "off", "commands": (), "folder": tmp_path / "work"})
     jobs = JobsExecutor([CommandExecutor(settings)], settings=settings)
     given: dict[str, Any] = {"parameters": {"provider": "command", "argv": ["true"]}, "required_capabilities": []}
-    async with one_machine(tmp_path / "data") as world, world.worker("w", jobs, *jobs.capabilities):
+    async with (
+        Loopback() as analysts,
+        one_machine(tmp_path / "data", subscriber_url=analysts.url) as world,
+        world.worker("w", jobs, *jobs.capabilities),
+    ):
         flow = await world.ended(await world.submit(decision(task("a", **given), task("b", "a", **given))))
         assert flow["status"] == "COMPLETED"
         [warning] = flow["warnings"]
         assert (warning["code"], "task a was only simulated" in warning["message"]) == (SIMULATED, True)
+        await until(lambda: len(results(analysts)) >= 2, "the results of both tasks")
+        assert sorted((one["task_id"], one["to_status"], one["cause"]) for one in results(analysts)) == [
+            ("a", "COMPLETED", SIMULATED),
+            ("b", "COMPLETED", SIMULATED),
+        ]
         metrics = (await world.client.get("/metrics")).text
     assert re.search(r"^neural_hive_flow_c_success_total 0\.0$", metrics, re.MULTILINE)
     assert re.search(r'^orchestration_workflows_completed_total\{status="COMPLETED"\} 1\.0$', metrics, re.MULTILINE)
     await jobs.aclose()
+
+
+async def test_every_task_that_has_ended_is_one_event_of_the_topic_of_results(tmp_path: Path) -> None:
+    settings = ExecutorSettings(sandbox="off", commands=("true",), folder=tmp_path / "work")
+    jobs = JobsExecutor([CommandExecutor(settings)], settings=settings)
+
+    def running(task_id: str, program: str, *after: str) -> dict[str, Any]:
+        parameters = {"provider": "command", "argv": [program]}
+        return task(task_id, *after, parameters=parameters, required_capabilities=[])
+
+    async with (
+        Loopback() as analysts,
+        one_machine(tmp_path / "data", subscriber_url=analysts.url) as world,
+        world.worker("w", jobs, *jobs.capabilities),
+    ):
+        plan = decision(running("a", "true"), running("b", "true", "a"), running("c", "ls", "b"))
+        await world.ended(await world.submit(plan))
+        await until(lambda: len(results(analysts)) >= 3, "the results of all tasks")
+    found = sorted((one["task_id"], one["to_status"], one["attempt"], one["worker_id"]) for one in results(analysts))
+    assert found == [("a", "COMPLETED", 1, "w"), ("b", "COMPLETED", 1, "w"), ("c", "FAILED", 1, "w")]
+    await jobs.aclose()
+
+
+def results(analysts: Loopback) -> list[dict[str, Any]]:
+    """Return what came of the types that the topic execution.results has, each event once."""
+    [topic] = [topic for topic in TOPICS if topic.name == "execution.results"]
+    events = {e.id: e for r in analysts.requests for e in read_events(r.headers, r.body, received_at=NOW)[0]}
+    return [event.data for event in events.values() if event.event_type in topic.event_types]
 
 
 async def test_no_slo_counts_it_neither_of_flows_nor_of_tickets() -> None:

@@ -56,6 +56,14 @@ async def test_a_command_tells_both_streams_whether_it_succeeds_or_fails() -> No
     assert await logs_of(ShellExecutor("true"), "t-1") == {"t-1": None}
 
 
+async def test_a_secret_is_masked_though_the_other_stream_stands_between_its_halves() -> None:
+    command = "printf hunter2-; sleep 0.2; echo between >&2; sleep 0.2; printf hunter2"
+    async with StandIn() as platform, working(platform, ShellExecutor(command)) as desk:
+        await desk.assign(parameters={"x": "hunter2-hunter2"}, secrets=["/x"])
+        await until(lambda: len(platform.reports) >= 1, "the end")
+    assert platform.reports[-1].data["log"] == "between\n***"
+
+
 async def test_only_the_end_is_kept_and_what_is_no_text_is_marked() -> None:
     command = "head -c 200000 /dev/zero | tr '\\0' x >&2; printf '\\377\\000end' >&2"
     [text] = (await logs_of(ShellExecutor(command), "t-1")).values()

@@ -29,7 +29,7 @@ class ArgocdServer(Loopback):
         self.syncs: list[Any] = []
         self.patches: list[Any] = []
         self.stale = 0
-        self.seconds = 0
+        self.begun, self.seconds = datetime.now(UTC), 0
         self.automated = False
         self.heads = {"main": "c0ffee0", "v2": "c0ffee2", "v3": "c0ffee3"}
         self.refuses: set[str] = set()
@@ -50,7 +50,7 @@ class ArgocdServer(Loopback):
 
     @property
     def now(self) -> str:
-        return format_time(datetime(2026, 11, 30, tzinfo=UTC) + timedelta(seconds=self.seconds))[:19] + "Z"
+        return format_time(self.begun + timedelta(seconds=self.seconds))[:19] + "Z"
 
     @property
     def running(self) -> bool:

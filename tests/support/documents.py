@@ -13,6 +13,7 @@ from functions._core.records.values import FlowStatus, TicketStatus
 from tests.conftest import ROOT
 
 NEEDS: Mapping[str, str] = {
+    "account": "an account at a service of somebody else",
     "assignment": "the values of an assignment; tests/integration/test_examples.py runs these blocks",
     "aws": "an account of AWS",
     "cluster": "a Kubernetes cluster with Knative",
@@ -20,6 +21,7 @@ NEEDS: Mapping[str, str] = {
     "minutes": "more time than a test should take",
     "network": "packages from a registry",
     "postgresql": "a PostgreSQL server; run where the tests have one",
+    "terraform": "Terraform; tests/integration/test_terraform_executor.py runs these blocks where it is installed",
 }
 """Why a block of shell commands is not run with its document: the word after ```` ```sh needs= ````."""
 

@@ -61,13 +61,16 @@ class GithubServer(Loopback):
         super().__init__()
         self.answer = self.api
 
-    async def api(self, request: Request) -> Answer:  # noqa: PLR0911 - one for each route
+    async def api(self, request: Request) -> Answer:  # noqa: C901, PLR0911 - one for each route
         """Answer a request."""
         if request.path.startswith("/store/"):
             return self._stored(request)
         if self.faults:
             return self.faults.popleft()
-        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+        proof = request.headers.get("authorization")
+        if request.path == "/rate_limit" and proof is None:  # strangers have one, too
+            return said(200, {"resources": {}})
+        if proof != f"Bearer {TOKEN}":
             return said(401, {"message": "Bad credentials"})
         if request.path == "/rate_limit":
             return said(200, {"resources": {}})

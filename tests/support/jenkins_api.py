@@ -44,6 +44,7 @@ class JenkinsServer(Loopback):
     coverage: str | None = None
     failing: int = 0
     tested: bool = True
+    long_report: bool = False
     declared: frozenset[str] = frozenset({"FLOWC_KEY", "BROWSER"})
     items: dict[int, Item] = field(default_factory=dict)
     faults: deque[Answer] = field(default_factory=deque)
@@ -82,8 +83,8 @@ class JenkinsServer(Loopback):
             case "GET", path if path == f"{JOB}/api/json":
                 builds = sorted((one for one in self.items.values() if one.number), key=lambda one: -(one.number or 0))
                 return _said(200, {"builds": [self._built(one) for one in builds[:100]]})
-            case method, path if path.startswith(f"{JOB}/"):
-                return self._build(method, path.removeprefix(f"{JOB}/").split("/"))
+            case _, path if path.startswith(f"{JOB}/"):
+                return self._build(request, path.removeprefix(f"{JOB}/").split("/"))
         return Answer(404, b"<html>Not Found</html>")
 
     def build_of(self, number: int) -> Item:
@@ -123,12 +124,12 @@ class JenkinsServer(Loopback):
         url = {"url": f"{self.url}{JOB}/{item.number}/", "actions": _actions(item)}
         return {**url, **{name: getattr(item, name) for name in names}, **files}
 
-    def _build(self, method: str, path: list[str]) -> Answer:
+    def _build(self, request: Request, path: list[str]) -> Answer:
         found = [one for one in self.items.values() if str(one.number) == path[0]]
         if not found:
             return Answer(404, b"<html>Not Found</html>")
         item = found[0]
-        match method, path[1:]:
+        match request.method, path[1:]:
             case "GET", ["api", "json"]:
                 item.seen += 1
                 if item.building and self.looks is not None and item.seen >= self.looks:
@@ -142,7 +143,10 @@ class JenkinsServer(Loopback):
                 cases = [{"className": "Cart", "name": "adds", "status": "PASSED"}]
                 cases += [{"className": "Cart", "name": f"t{n}", "status": "REGRESSION"} for n in range(self.failing)]
                 counts = {"failCount": self.failing, "passCount": 9 - self.failing, "skipCount": 1}
-                return _said(200, {**counts, "suites": [{"cases": cases}]})
+                cases[0]["name"] = "x" * (5_000_000 if self.long_report else 4)
+                return _said(
+                    200, {**counts, **({"suites": [{"cases": cases}]} if "suites" in request.query["tree"] else {})}
+                )
             case "GET", ["coverage", "api", "json"] if self.coverage is not None:
                 return _said(200, {"projectStatistics": {"line": self.coverage, "branch": "10.00%"}})
         return Answer(404, b"<html>Not Found</html>")

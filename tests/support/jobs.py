@@ -1,6 +1,7 @@
 """An executor whose jobs a test moves by hand, and assignments for executors without a platform."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from functions._core.executors.parameters import ExecutorParameters
@@ -16,6 +17,7 @@ from functions._executors.port import (
     JobSucceeded,
 )
 from functions._worker import Assignment
+from functions._worker.jobs import _context as job_context
 
 
 class HandParameters(ExecutorParameters):
@@ -77,6 +79,25 @@ class HandExecutor(JobExecutor[HandParameters]):
 
 def away(**changes: Any) -> CallFailed:
     return CallFailed("the service is away", **changes)
+
+
+async def by_looks(made: Callable[[], JobExecutor[Any]], parameters: dict[str, Any], **about: Any) -> JobState:
+    """Do a job as a function of a cloud does: each call is made by another process, which has the handle alone."""
+
+    async def called(call: str, *arguments: Any) -> Any:
+        executor = made()
+        context = job_context(executor, assigned(parameters, **about))
+        try:
+            return await getattr(executor, call)(context, *arguments)
+        finally:
+            await executor.aclose()
+
+    handle = await called("start")
+    state: JobState = JobRunning()
+    while isinstance(state, JobRunning):
+        state = await called("poll", JobHandle.model_validate_json(handle.model_dump_json()))
+        await asyncio.sleep(0.02)
+    return state
 
 
 def assigned(parameters: dict[str, Any], **changes: Any) -> Assignment:

@@ -218,17 +218,23 @@ class Flux:
         self._tasks: set[asyncio.Task[None]] = set()
         api.watching.append(self.seen)
 
+    @property
+    def idle(self) -> bool:
+        """Whether it looks at nothing just now."""
+        return not self._tasks
+
     async def aclose(self) -> None:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def seen(self, path: str) -> None:
         """Look at an object, as Flux does when it has changed."""
         if "toolkit.fluxcd.io" in path and not self.held:
-            task = asyncio.create_task(self._reconcile(path))
+            task = asyncio.create_task(self.reconcile(path))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _reconcile(self, path: str) -> None:
+    async def reconcile(self, path: str) -> None:
+        """Look at one object, and at those that follow it unless `held`."""
         await asyncio.sleep(0.02)
         found = self.api.objects[path]
         spec = found["spec"]

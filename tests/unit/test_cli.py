@@ -79,6 +79,7 @@ COMMANDS = [
     ("heal",),
     *(("heal", verb) for verb in ("list", "show", "apply", "delete", "dry-run", "runs")),
     ("hot",),
+    ("jobs",),
     ("sla",),
     ("sla", "policy"),
     *(("sla", "policy", verb) for verb in ("put", "list", "show", "delete")),

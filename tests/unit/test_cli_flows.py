@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from functions._cli import submission, verdict, watching
+from functions._cli import output_commands, submission, verdict, watching
 from functions._cli.client import PlatformClient, PlatformUnavailable
 from functions._cli.decision_file import DECISION
 from functions._cli.plain_lines import PlainLines
@@ -352,6 +352,31 @@ class TestResultsAndLogs:
         assert result.stdout == "==> task-1 (attempt 2) <==\na       b\n?[2Jc\n"
         assert (await api.flowc("logs", f"{FLOW_ID}/task-1")).stdout == "a       b\n?[2Jc\n"
         assert json.loads((await api.flowc("logs", FLOW_ID, "--json")).stdout) == {"items": [log], "cursor": None}
+
+    async def test_a_log_is_followed_to_the_end_of_its_task(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(output_commands, "FOLLOW_SECONDS", 0.0)
+        ticket = f"GET /api/v1/tickets/{TICKET['ticket_id']}"
+        about = {"ticket_id": TICKET["ticket_id"], "task_id": "task-1"}
+        told = [(1, ""), (1, "a\nb\nhal"), (1, "b\nhalf\nc\n"), (2, "again\n"), (2, "again\nend")]
+        api.answers[f"{ticket}/logs"] = [{**about, "attempt": attempt, "text": text} for attempt, text in told]
+        api.answers[ticket] = [a_ticket(status=status) for status in ("PENDING", *["RUNNING"] * 3, "COMPLETED")]
+        result = await api.flowc("logs", f"{FLOW_ID}/task-1", "--follow")
+        assert (result.exit_code, result.stdout) == (0, "a\nb\nhalf\nc\nagain\nend\n")
+        for wrong in ((FLOW_ID,), (f"{FLOW_ID}/task-1", "--json")):
+            assert (await api.flowc("logs", *wrong, "--follow")).exit_code == 2
+
+    @pytest.mark.parametrize(
+        ("shown", "text", "new"),
+        [
+            ("", "a\n", "a\n"),
+            ("a\n", "a\n", ""),
+            ("a\nb\n", "b\nc\n", "c\n"),
+            ("b\n", "a\nb\nc\n", "c\n"),
+            ("a\n", "x\ny\n", "…\nx\ny\n"),
+        ],
+    )
+    def test_what_is_new_in_a_log_is_what_was_not_shown(self, shown: str, text: str, new: str) -> None:
+        assert output_commands.news(shown, text) == new
 
     async def test_workers_are_listed(self, api: Api) -> None:
         worker = {"worker_id": "w1", "health": "HEALTHY", "active_tickets": 1, "slots": 4, "silence_seconds": 2.0}

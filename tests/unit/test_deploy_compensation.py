@@ -30,7 +30,7 @@ class ShipParameters(DeployParameters):
 @pytest.fixture(autouse=True)
 def ship(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add two executors to the table: one that can go back, and one that cannot."""
-    entry = ExecutorEntry(deploy.FAMILY, DEPLOYING, "of this test")
+    entry = ExecutorEntry(deploy.FAMILY, DEPLOYING)
     monkeypatch.setattr(table, "EXECUTORS", {**table.EXECUTORS, "ship": entry, "sink": entry})
     models = {"ship": ShipParameters, "sink": DeployParameters}
     known = table.model_of

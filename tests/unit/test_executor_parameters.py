@@ -6,6 +6,7 @@ import pytest
 
 from functions._core.decision.checks import check_plan
 from functions._core.errors import Rejected
+from functions._core.executors import table
 from functions._core.executors.answers import NoSuchPlace, place_in, value_at
 from functions._core.executors.execute import CommandParameters, HttpParameters
 from functions._core.executors.parameters import checked_parameters
@@ -26,6 +27,41 @@ def faults(*parameters: Any, task_type: str = "EXECUTE") -> list[tuple[str, str]
 def tickets_of(*tasks: dict[str, Any]) -> dict[str, Ticket]:
     decision = a_decision(*tasks)
     return {ticket.task_id: ticket for ticket in generate_tickets(a_flow(decision), decision, NOW, Rules())}
+
+
+@pytest.mark.parametrize(
+    ("task_type", "provider", "said"),
+    [
+        ("TEST", "pytests", "there is no such executor, so a worker of yours has to know it; is pytest meant?"),
+        ("TEST", "GitHub-Actions", "there is no such executor, so a worker of yours has to know it; is github_actions"),
+        ("EXECUTE", "pytest", "the executor pytest does tasks of the types TEST, none of the type EXECUTE"),
+        (
+            "VALIDATE",
+            "kubernetes",
+            "the executor kubernetes does tasks of the types COMPENSATE, DEPLOY, none of",
+        ),
+        ("TEST", "pytest", "the executor pytest has no parameters here, so a worker of yours has to know what to do"),
+        ("EXECUTE", "spark", ""),
+        ("EXECUTE", {"$output": "up", "path": "/a"}, ""),
+        ("EXECUTE", 7, ""),
+    ],
+)
+def test_an_executor_that_will_not_do_a_task_is_named_in_a_warning(task_type: str, provider: Any, said: str) -> None:
+    task = a_task("a", task_type=task_type, parameters={"provider": provider}, dependencies=["up"])
+    errors, warnings = check_plan(a_decision(a_task("up"), task), NOW)
+    assert errors == ()
+    place = "cognitive_plan.tasks[1].parameters.provider"
+    assert [one.message.startswith(f"{place}: {said}") for one in warnings] == ([True] if said else [])
+
+
+def test_few_of_many_such_tasks_are_named_and_few_names_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [a_task(f"t{n}", parameters={"provider": "pytest"}) for n in range(1_000)]
+    assert len(check_plan(a_decision(*tasks), NOW)[1]) == 10
+    compared: list[str] = []
+    monkeypatch.setattr(table, "get_close_matches", lambda name, *_: compared.append(name) or [])
+    tasks = [a_task(f"t{n}", parameters={"provider": f"{n}" * 50}) for n in range(1_000)]
+    assert check_plan(a_decision(*tasks), NOW)[1] == ()
+    assert (len(compared), max(map(len, compared))) == (100, 40)
 
 
 def test_a_bad_plan_is_refused_with_the_place_and_the_meaning_of_each_fault() -> None:
@@ -126,6 +162,34 @@ def test_what_was_resolved_is_data_and_no_reference() -> None:
         checked_parameters(CommandParameters, {"argv": {"$output": "up"}})
 
 
+@pytest.mark.parametrize(
+    ("task_type", "given"),
+    [
+        ("TEST", {"provider": "jenkins"}),
+        ("DEPLOY", {"provider": "argocd"}),
+        ("DEPLOY", {"provider": "flux", "action": "rollback"}),
+        ("VALIDATE", {"provider": "scan"}),
+    ],
+)
+def test_a_provider_without_a_word_more_is_that_of_a_worker_of_ones_own(task_type: str, given: dict[str, Any]) -> None:
+    undo = {"task_type": "DEPLOY", "parameters": {"action": "rollback"}}
+    one = a_task("t", task_type=task_type, required_capabilities=["own"], parameters=given, compensation=undo)
+    errors, warnings = check_plan(a_decision(one), NOW)
+    assert errors == ()
+    assert [(warning.code, "a worker of yours" in warning.message) for warning in warnings] == [
+        ("provider_not_used", True)
+    ]
+    assert tickets_of(one)["t"].required_capabilities == ("own",)
+
+
+def test_a_program_without_a_word_more_is_refused() -> None:
+    assert [place for place, _ in faults({"provider": "http"}, {"provider": "k8s_job"})] == [
+        "[1].parameters.url",
+        "[2].parameters.namespace",
+        "[2].parameters.image",
+    ]
+
+
 def test_a_task_asks_for_its_executor_beside_what_it_asks_for_itself() -> None:
     run = {"provider": "command", "argv": ["true"]}
     undo = {"provider": "http", "url": "https://x.test"}
@@ -188,3 +252,16 @@ def test_another_place_is_refused_before_anything_runs(path: str) -> None:
 def test_a_place_with_nothing_in_it_is_named(path: str) -> None:
     with pytest.raises(NoSuchPlace):
         value_at(DOCUMENT, path)
+
+
+def test_a_plan_that_tests_is_checked_and_asks_for_its_executor() -> None:
+    given = {"provider": "github_actions", "repository": "acme/shop", "workflow": "test.yml", "ref": "main"}
+    wrong = {**given, "repository": "https://evil.test/x", "token": "t", "min_coverage": 80}
+    places = {place for place, _ in faults(wrong, task_type="TEST")}
+    assert places == {f"[1].parameters.{name}" for name in ("repository", "token", "min_coverage")}
+    referring = {**given, "ref": {"$output": "up"}, "inputs": {"a": {"$output": "up"}}}
+    assert check_plan(a_decision(a_task("up"), a_task("t", "up", task_type="TEST", parameters=referring)), NOW)[0] == ()
+    assert faults(wrong, task_type="BUILD") == []
+    assert tickets_of(a_task("a", task_type="TEST", parameters=given))["a"].required_capabilities == (
+        "test:github_actions",
+    )

@@ -1,6 +1,7 @@
 """Executors by name: those of Flow C, those of other packages, their settings, and `flowc doctor executor`."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,22 @@ def test_the_doctor_looks_at_every_executor_of_a_family_or_at_all_of_them(tmp_pa
     assert (status, "command: ready" in said, "http: ready" in said) == (0, True, True)
     status, said = doctor("executor", "command", WORKER_LOGS=str(tmp_path / "kept"), **off)
     assert (status, f"ok       logs: {tmp_path}/kept" in said) == (0, True)
+
+
+def test_there_are_more_tests_of_executors_than_the_origin_has() -> None:
+    def tests(*patterns: str) -> int:
+        paths = [path for pattern in patterns for path in sorted((ROOT / "tests").glob(pattern))]
+        return sum(len(re.findall(r"^ *(?:async )?def test_", path.read_text(), re.MULTILINE)) for path in paths)
+
+    assert tests("integration/test_*executor*.py", "integration/test_job*.py") >= 18
+    assert tests("unit/test_*executor_*.py") >= 25
+
+
+def test_every_executor_is_in_the_guides() -> None:
+    guides = "".join(path.read_text() for path in sorted(GUIDE.parent.glob("executors*.md")))
+    assert [name for name in OWN if f"`{name}`" not in guides] == []
+    linked = (ROOT / "docs" / "README.md").read_text()
+    assert [path.name for path in GUIDE.parent.glob("executors*.md") if f"guides/{path.name}" not in linked] == []
 
 
 def test_the_doctor_names_executors_and_refuses_what_is_none(brought: Path) -> None:

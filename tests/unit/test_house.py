@@ -35,6 +35,7 @@ SMALL_FILES = {
     "functions/_core/placement/weights.py": "settings read weights without what turns import",
     "functions/_engine/cluster_freezes.py": "only where a cluster is named does a process import its client",
     "functions/_engine/clock.py": "the one reader of time and chance",
+    "functions/_engine/executor_settings.py": "`settings.py` is at its bound",
     "functions/_engine/healing_settings.py": "`settings.py` is at its bound",
     "functions/_engine/queue_heartbeat.py": "only a process that is its own broker runs it",
     "functions/_engine/version.py": "the build reads it without importing anything",
@@ -89,6 +90,7 @@ MAY_IMPORT = {
     r"_worker/.*": (CORE, ADAPTERS, OBSERVABILITY, ENGINE, HOSTS, EXECUTORS, WORKER),
     r"_(?:cli|simulator|cost)/.*": ("functions",),
     r"(\w+)/handler\.py": (HOSTS, r"functions.\1"),
+    r"run_executor/function\.py": (CORE, EXECUTORS),
     r"(\w+)/function\.py": (CORE,),
     r"(\w+)/.*": (CORE, r"functions.\1"),
 }

@@ -1,12 +1,13 @@
 """Findings of scans: parameters of a plan, one form, SARIF in and out, severities, order, masks, scores."""
 
 import json
+from time import thread_time
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from functions._core.executors import sarif
+from functions._core.executors import findings, sarif
 from functions._core.executors.findings import (
     MOST_BYTES,
     MOST_FINDINGS,
@@ -120,6 +121,13 @@ class TestFinding:
     )
     def test_what_looks_like_a_secret_is_not_told(self, rule: str, said: str, kept: str) -> None:
         assert finding("t", rule, HIGH, said).message == kept
+
+    @pytest.mark.parametrize("character", "a9'\"`")
+    def test_a_long_word_is_looked_at_in_linear_time(self, monkeypatch: pytest.MonkeyPatch, character: str) -> None:
+        monkeypatch.setattr(findings, "SAID", 50_000)
+        begun = thread_time()
+        finding("t", "secret", HIGH, character * 200_000)
+        assert thread_time() - begun < 10  # hours, if each place in the word led to its end
 
     def test_severities_of_tools_have_one_scale(self) -> None:
         words = ["critical", "BLOCKER", "error", "High", "WARNING", "minor", "note", "none", "what", None]

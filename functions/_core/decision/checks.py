@@ -11,7 +11,7 @@ from functions._core.decision.concurrency import concurrency_errors, label_error
 from functions._core.decision.control_checks import Conditions, check_scope, scopes_of, too_large
 from functions._core.decision.model import CognitivePlan, Decision, Task
 from functions._core.decision.vocabulary import shown
-from functions._core.executors.table import executor_errors
+from functions._core.executors.table import executor_errors, executor_warnings
 from functions._core.planning.graph import find_cycle, schedule, topological_levels
 from functions._core.records.models import Reason
 from functions._core.records.values import format_time, milliseconds
@@ -58,6 +58,8 @@ def check_plan(
         *concurrency_errors(decision),
     )
     warnings = [*_schema_warnings(decision)]
+    if not errors:
+        warnings.extend(executor_warnings(scopes_of(plan)))
     if len(levels) == len(edges):
         warnings.extend(_order_warnings(plan, edges))
     if not errors:

@@ -52,8 +52,10 @@ class TaskAssignment(TransitionData):
     attempt: int
     """Number of the attempt; every report has to repeat it."""
     retry_count: int = 0
-    """How often the ticket was tried again after a failure or a timeout; attempts whose worker was lost do not count.
-    With the ticket's id it makes a key by which outside work is begun once."""
+    """How often the ticket was tried again after a failure or a timeout: a worker that was lost does not count."""
+    idempotency_key: str | None = None
+    """The key by which outside work is begun once: the same for attempts whose worker was lost, another one after a
+    failure, a timeout, a redrive and another plan."""
     correlation_id: str
     """The decision's correlation id; without one the flow id."""
     callback_url: str | None = None
@@ -103,6 +105,7 @@ def assignment_data(ticket: Ticket, attempt: int, parameters: Mapping[str, Any])
         "estimated_duration_ms": ticket.estimated_duration_ms,
         "attempt": attempt,
         "retry_count": ticket.retry_count,
+        "idempotency_key": ticket.work_key,
         "worker_id": ticket.worker_id,
         "correlation_id": ticket.correlation_id,
         "callback_url": None,

@@ -36,6 +36,7 @@ from functions._core.events.healing import (
     HealingDue,
     IncidentEnded,
 )
+from functions._core.events.jobs import JOB_DUE, JOB_LEAKED, JobDue, JobLeaked
 from functions._core.events.policies import APPLIED, DUE, PolicyApplied, PolicyDue
 from functions._core.events.reports import Report
 from functions._core.events.slo_data import BudgetUpdated, FreezeTold, SloViolated
@@ -78,7 +79,9 @@ SUBSCRIPTION, AGENT, SLO, FREEZE = "subscription id", "agent id", "SLO id", "fre
 ENDS = "publish_telemetry, enforce_sla"
 """The functions that may end a flow: C6, or the clock when the sink is away."""
 
-TICKED = "enforce_sla, track_workers, calculate_budgets, enforce_freezes, reconcile_resources, heal_incident"
+TICKED = (
+    "enforce_sla, track_workers, calculate_budgets, enforce_freezes, reconcile_resources, heal_incident, run_executor"
+)
 """The functions that act as time passes."""
 
 RAISES = "discover, assign, monitor, publish_telemetry, enforce_sla"
@@ -291,6 +294,8 @@ CATALOGUE: Sequence[EventType] = (
     EventType(HEALING_ASKED, HealingActionRequested, "heal_incident", HELPER, FLOW, "A playbook asks for a restart."),
     EventType(RESOLVED, IncidentEnded, "heal_incident", SUBSCRIBERS, FLOW, "The trouble of an incident is over."),
     EventType(ESCALATED, IncidentEnded, "heal_incident", SUBSCRIBERS, FLOW, "A playbook could not help: look at it."),
+    EventType(JOB_DUE, JobDue, RAISES, "run_executor", FLOW, "Look at the job of a ticket of ours."),
+    EventType(JOB_LEAKED, JobLeaked, "run_executor", SUBSCRIBERS, TICKET, "A job goes on that nobody wants."),
     _order("flow.cancel_requested", "Stop this flow."),
     _order("flow.approval_granted", "This flow may begin."),
     _order("flow.approval_denied", "This flow must not begin."),

@@ -36,6 +36,19 @@ class ReportError(Model):
     """False: another attempt is pointless."""
 
 
+class ReportedJob(Model):
+    """The job of an executor that a worker does an attempt by: it may go on when the worker is gone."""
+
+    executor: str = Field(min_length=1, max_length=100)
+    """Name of the executor."""
+    job_id: str = Field(min_length=1, max_length=512)
+    """The job, as the service that does it names it."""
+    url: str = Field(default="", max_length=2048, pattern=r"^(https?://[^\s]*)?$")
+    """Where a person sees the job."""
+    ended: bool = False
+    """Whether the worker knows that the job is over: it ended, or was cancelled."""
+
+
 class Report(Model):
     """Data of `ticket.reported`: what a worker says about one attempt at a ticket."""
 
@@ -53,6 +66,8 @@ class Report(Model):
     """Why it failed: an object, or the message alone."""
     worker_id: str | None = None
     """Id of the worker; the token says it for certain."""
+    job: ReportedJob | None = None
+    """The job by which the worker does it, where it lives elsewhere; one that nobody ends is told of."""
     log: str | None = None
     """What the task wrote, with RUNNING so far; its last 64 KiB are kept for people, who ask for it alone."""
 

@@ -19,6 +19,7 @@ from functions._core.events.data import (
 )
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.healing import HEALING_DUE
+from functions._core.events.jobs import JOB_DUE
 from functions._core.events.policies import DUE
 from functions._core.events.reports import Report
 
@@ -58,7 +59,7 @@ ROUTES: Mapping[str, Route] = {
 }
 """The function that handles each event about a flow. A deployment's subscriptions are drawn from this table."""
 
-BESIDE: Mapping[str, str] = {DUE: "enforce_sla", HEALING_DUE: "heal_incident"}
+BESIDE: Mapping[str, str] = {DUE: "enforce_sla", HEALING_DUE: "heal_incident", JOB_DUE: "run_executor"}
 """The functions that handle events beside the chain, by their types: no flow waits for these."""
 
 HANDLERS: Mapping[str, str] = {

@@ -18,7 +18,7 @@ MOST_TEXT = 512 * 1024
 class KubernetesParameters(DeployParameters):
     """Objects of one namespace, as they are wanted."""
 
-    TARGET: ClassVar[frozenset[str]] = frozenset({"namespace", "manifests"})
+    TARGET: ClassVar[frozenset[str]] = frozenset({"namespace", "manifests", "health_timeout_seconds"})
 
     namespace: Namespace
     """Where they are; the worker's owner says which ones may be named."""
@@ -67,7 +67,7 @@ class FluxParameters(DeployParameters):
     the newest of what it follows.
     """
 
-    TARGET: ClassVar[frozenset[str]] = frozenset({"namespace", "kind", "application"})
+    TARGET: ClassVar[frozenset[str]] = frozenset({"namespace", "kind", "application", "health_timeout_seconds"})
 
     namespace: Namespace
     """Where the object is; the worker's owner says which namespaces may be named, that of its source, too."""

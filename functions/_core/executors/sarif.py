@@ -33,7 +33,7 @@ SCORES = {
 """The property `security-severity`, by which readers of SARIF tell more than three severities."""
 
 MOST_READ = 20_000
-"""Findings of a log: little text can stand for many."""
+"""Findings of all logs of a target: little text can stand for many."""
 
 FOUND = frozenset({"fail", "open", "review"})
 """Kinds of results that are findings; others say that all is well, or nothing."""
@@ -43,15 +43,19 @@ class NoSarif(ValueError):
     """A text is no SARIF that can be taken, or that of a tool that has failed."""
 
 
-def findings_in(document: object, default: str = "sarif") -> Sequence[ScanFinding]:
-    """Return the findings of a SARIF log; raise `NoSarif`. `default` names a tool that does not say its name."""
+def findings_in(document: object, default: str = "sarif", known: int = 0) -> Sequence[ScanFinding]:
+    """Return the findings of a SARIF log; raise `NoSarif`.
+
+    `default` names a tool that does not say its name; `known` is how many were read of other logs.
+    """
     runs = document.get("runs") if isinstance(document, Mapping) else None
     if not isinstance(runs, list):
         raise NoSarif("is no SARIF: it has no list of runs")
     every = (one for run in runs if isinstance(run, Mapping) for one in _of_run(run, default))
-    found = [*islice(every, MOST_READ + 1)]
-    if len(found) > MOST_READ:
-        raise NoSarif(f"has more than {MOST_READ} findings")
+    most = MOST_READ - known
+    found = [*islice(every, most + 1)]
+    if len(found) > most:
+        raise NoSarif(f"has more than {most} findings")
     return found
 
 

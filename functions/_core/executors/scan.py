@@ -139,8 +139,8 @@ class ScanPolicy(ParameterPart):
 class ArtifactReference(ParameterPart):
     """A file that an earlier task has made, as it is in that task's output `artifacts`."""
 
-    uri: Annotated[str, Field(pattern=r"^file:///", max_length=4_096)]
-    """Where it is, on the machine of the same worker."""
+    uri: Annotated[str, Field(pattern=r"^(file:///|s3://)", max_length=4_096)]
+    """Where it is: on the machine of the same worker, or in the store of workers (WORKER_LOGS)."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """The hash of its content: another file is not looked at."""
     name: RelativePath | None = None

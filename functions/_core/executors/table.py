@@ -2,11 +2,13 @@
 
 C1 checks the parameters of a task that names one of them against its model, and the task's tickets go only to workers
 that offer its capability. A provider that is not in the table is left alone: a worker of a user's own may have its own
-meaning for the word. Models are imported when a plan names one: most plans name none.
+meaning for the word. So is one that deploys, tests or validates and comes without a word more: none of these executors
+can do anything then, and there are plans that tell workers of their own in this way which tool they use.
 """
 
-from collections.abc import Iterator, Mapping
-from importlib import import_module
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -20,6 +22,16 @@ MOST_ERRORS = 100
 """Errors of the tasks of one scope that are named: reasons are kept on the flow's row, which must stay small."""
 
 
+MOST_WARNINGS = 10
+"""Warnings of a plan, likewise."""
+
+MOST_COMPARED, MOST_CHARACTERS = 100, 40
+"""Names in a plan that are compared with those of executors, and characters of one: each takes 0.1 ms."""
+
+CLOSE = 0.8
+"""How like the name of an executor another name is that is taken for a slip, 0 to 1."""
+
+
 class ExecutorEntry(NamedTuple):
     """What is known of an executor without importing it."""
 
@@ -27,9 +39,13 @@ class ExecutorEntry(NamedTuple):
     """The kind of work, in lower case: a worker that has the executor offers it as a capability."""
     task_types: frozenset[TaskType]
     """The types of the tasks that it does."""
-    module: str
-    """The module beside this one that has the model of its parameters (`MODELS`)."""
 
+
+EXECUTE = "execute"
+"""The family of the executors that run something."""
+
+BARE = frozenset({"provider", "action"})
+"""What says nothing of what is to be deployed, tested or validated."""
 
 WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType.COMPENSATE})
 """The types of tasks that are done by whatever runs."""
@@ -37,37 +53,60 @@ WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType
 TESTS = frozenset({TaskType.TEST})
 
 EXECUTORS: Mapping[str, ExecutorEntry] = {
-    "command": ExecutorEntry("execute", WORK, "execute"),
-    "python": ExecutorEntry("execute", WORK, "execute"),
-    "http": ExecutorEntry("execute", WORK, "execute"),
-    "container": ExecutorEntry("execute", WORK, "container"),
-    "k8s_job": ExecutorEntry("execute", WORK, "cluster"),
-    "function": ExecutorEntry("execute", WORK, "execute"),
-    "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE}), "scan"),
-    "github_actions": ExecutorEntry("test", TESTS, "testing"),
-    "gitlab_ci": ExecutorEntry("test", TESTS, "testing"),
-    "jenkins": ExecutorEntry("test", TESTS, "testing"),
-    "pytest": ExecutorEntry("test", TESTS, "testing"),
-    "test_command": ExecutorEntry("test", TESTS, "testing"),
-    "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "cluster_deploy"),
-    "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "cluster_deploy"),
-    "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING, "argocd"),
+    "command": ExecutorEntry(EXECUTE, WORK),
+    "python": ExecutorEntry(EXECUTE, WORK),
+    "http": ExecutorEntry(EXECUTE, WORK),
+    "container": ExecutorEntry(EXECUTE, WORK),
+    "k8s_job": ExecutorEntry(EXECUTE, WORK),
+    "function": ExecutorEntry(EXECUTE, WORK),
+    "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE})),
+    "github_actions": ExecutorEntry("test", TESTS),
+    "gitlab_ci": ExecutorEntry("test", TESTS),
+    "jenkins": ExecutorEntry("test", TESTS),
+    "pytest": ExecutorEntry("test", TESTS),
+    "test_command": ExecutorEntry("test", TESTS),
+    "kubernetes": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "flux": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "argocd": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
 
 def model_of(name: str) -> type[ExecutorParameters]:
     """Return the model of the parameters of an executor in the table."""
-    module = import_module(f"{__package__}.{EXECUTORS[name].module}")
-    model: type[ExecutorParameters] = module.MODELS[name]
-    return model
+    return _models()[name]
+
+
+@cache
+def _models() -> Mapping[str, type[ExecutorParameters]]:
+    # They are imported with the first plan that names an executor: most plans name none.
+    from functions._core.executors import (  # noqa: PLC0415
+        argocd,
+        cluster,
+        cluster_deploy,
+        container,
+        execute,
+        helm,
+        sam,
+        scan,
+        terraform,
+        testing,
+    )
+
+    modules = (argocd, cluster, cluster_deploy, container, execute, helm, sam, scan, terraform, testing)
+    return {name: model for module in modules for name, model in module.MODELS.items()}
 
 
 def executor_of(task_type: TaskType, parameters: JsonObject) -> str | None:
     """Return the name of the executor in the table that parameters name for a type of task; None for none."""
     name = parameters.get("provider")
     entry = EXECUTORS.get(name) if isinstance(name, str) else None
-    return name if entry is not None and task_type in entry.task_types else None
+    if entry is None or task_type not in entry.task_types or (entry.family != EXECUTE and parameters.keys() <= BARE):
+        return None
+    return name
 
 
 def capability_of(name: str) -> str:
@@ -92,6 +131,38 @@ def compensation_for(task_type: TaskType, task_id: str, parameters: JsonObject) 
 def executor_errors(scope: Scope) -> Iterator[Reason]:
     """Yield what is wrong with the parameters of tasks that name an executor of the table, compensations included."""
     yield from islice(_errors(scope), MOST_ERRORS)
+
+
+def executor_warnings(scopes: Iterable[Scope]) -> Iterator[Reason]:
+    """Yield which tasks name an executor that will not do them: by a slip, or as it does other types of tasks."""
+    yield from islice(_warnings(scopes), MOST_WARNINGS)
+
+
+def _warnings(scopes: Iterable[Scope]) -> Iterator[Reason]:
+    texts: dict[tuple[TaskType, str], str] = {}
+    for scope in scopes:
+        for position, task in enumerate(scope.tasks):
+            name = task.parameters.get("provider")
+            if not isinstance(name, str) or executor_of(task.task_type, task.parameters) is not None:
+                continue
+            used = task.task_type, name
+            if used not in texts and len(texts) < MOST_COMPARED:
+                texts[used] = _other_meaning(*used)
+            if text := texts.get(used):
+                where = f"{scope.where}[{position}].parameters.provider"
+                yield Reason(code="provider_not_used", message=f"{where}: {text}", where=where)
+
+
+def _other_meaning(task_type: TaskType, name: str) -> str:
+    """Return why a provider is no executor for a type of task; empty where it is like none."""
+    if name in EXECUTORS and task_type in EXECUTORS[name].task_types:
+        return f"the executor {name} has no parameters here, so a worker of yours has to know what to do"
+    if name in EXECUTORS:
+        types = ", ".join(sorted(EXECUTORS[name].task_types))
+        return f"the executor {name} does tasks of the types {types}, none of the type {task_type}"
+    plain = name[:MOST_CHARACTERS].lower().replace("-", "_")
+    meant = next(iter(get_close_matches(plain, EXECUTORS, 1, CLOSE)), "")
+    return f"there is no such executor, so a worker of yours has to know it; is {meant} meant?" if meant else ""
 
 
 def _errors(scope: Scope) -> Iterator[Reason]:

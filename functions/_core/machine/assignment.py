@@ -20,7 +20,7 @@ from functions._core.planning.slack import earliest, fits, limit_of, needed
 from functions._core.records.attempts import attempt_limit, of_attempt, other_of, turned
 from functions._core.records.models import HELD_TICKETS, Reason, Ticket
 from functions._core.records.values import TicketStatus, Waiting, add_time, time_span
-from functions._core.records.worker import NOT_ASKED_FOR, Answer, AssignmentMode, Candidate, Refusal
+from functions._core.records.worker import NOT_ASKED_FOR, OWN_WORKER, Answer, AssignmentMode, Candidate, Refusal
 from functions._core.rules import retry_after
 
 HELD_BACK = frozenset({Waiting.RETRY, Waiting.RESUME, Waiting.TURN, Waiting.FREEZE, Waiting.QUARANTINE})
@@ -99,7 +99,7 @@ class Assigned:
                     reason=None,
                     assigned_at=builder.now,
                     perhaps_begun=False,
-                    asked=not ticket.idempotent and not pulled,
+                    asked=not ticket.idempotent and not pulled and worker_id != OWN_WORKER,
                     waiting=None,
                     waiting_since=None,
                     turn=None,
@@ -286,6 +286,12 @@ def awaits_acknowledgement(ticket: Ticket) -> bool:
 def pulls(ticket: Ticket) -> bool:
     """Whether the worker of the ticket asks for it, as it was ranked: then nothing is sent to it."""
     return any(one.delivery is AssignmentMode.PULL for one in ticket.candidates if one.worker_id == ticket.worker_id)
+
+
+def own_has_not_come(ticket: Ticket, builder: StepBuilder) -> bool:
+    """Whether the platform's own worker has not taken its ticket in its time; it accepts before it begins anything."""
+    waited = builder.now - (ticket.assigned_at or builder.now)
+    return ticket.worker_id == OWN_WORKER and waited >= builder.context.rules.unreachable
 
 
 def not_asked_for(builder: StepBuilder, ticket: Ticket) -> None:

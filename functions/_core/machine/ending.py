@@ -21,7 +21,7 @@ from functions._core.planning.tickets import CORRUPTED
 from functions._core.records.attempts import attempt_limit, other_of, turned
 from functions._core.records.audits import IncidentType, Severity
 from functions._core.records.models import Flow, Reason, TaskLog, Ticket
-from functions._core.records.simulated import is_simulated, warned_of, was_simulated
+from functions._core.records.simulated import SIMULATED, is_simulated, warned_of, was_simulated
 from functions._core.records.values import (
     FlowStatus,
     ReportStatus,
@@ -316,10 +316,12 @@ def complete(
 ) -> Sequence[Ticket]:
     """End the ticket as COMPLETED and return those of its dependants that wait for no other."""
     started = ticket.started_at or ticket.acknowledged_at or ticket.assigned_at or builder.now
+    simulated = is_simulated(output)
     ended = builder.move_ticket(
         ticket,
         trigger,
         "ticket.completed",
+        cause=SIMULATED if simulated else "",
         **ending(builder.now),
         started_at=started,
         actual_duration_ms=milliseconds(builder.now - started),
@@ -329,7 +331,7 @@ def complete(
         skipped=skipped,
         progress=None,
     )
-    if is_simulated(output) and not was_simulated(builder.flow):
+    if simulated and not was_simulated(builder.flow):
         builder.change_flow(warnings=warned_of(builder.flow, ticket))
     compensated(builder, ticket, around)
     start_clock(builder, ticket, around.clock)

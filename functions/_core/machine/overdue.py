@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from functions._core.machine.assignment import not_asked_for, pulls, schedule_to_start
+from functions._core.machine.assignment import not_asked_for, own_has_not_come, pulls, schedule_to_start
 from functions._core.machine.closing import risk
 from functions._core.machine.ending import complete, fail, retry_or_fail, settle
 from functions._core.machine.freezing import look_at_freeze
@@ -14,7 +14,7 @@ from functions._core.machine.releasing import look_again, readied
 from functions._core.machine.step_builder import StepBuilder
 from functions._core.machine.tables import TicketTrigger
 from functions._core.planning.slack import earliest, fits, last_call, worsened
-from functions._core.records.attempts import other_of
+from functions._core.records.attempts import other_of, own_attempt
 from functions._core.records.control import OnLapse
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import (
@@ -25,6 +25,7 @@ from functions._core.records.values import (
     Waiting,
     format_time,
 )
+from functions._core.records.worker import OWN_WORKER
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class TicketOverdue:
         if ticket.next_wakeup_at > builder.now:
             builder.change_ticket(ticket)
             return
+        builder.look_at_job(ticket)
         if ticket.hedge is not None:
             ticket = other_overdue(builder, ticket)
         if not ticket.live:
@@ -56,7 +58,8 @@ class TicketOverdue:
             # A pause that is over is ended by the flow's own wake-up, however late that comes.
             soonest = builder.now + builder.context.rules.reemit_after(0)
             resumed = max(builder.flow.next_wakeup_at or soonest, soonest)
-            builder.change_ticket(ticket, next_wakeup_at=earliest(limit, resumed))
+            look = None if own_attempt(ticket) is None else builder.now + builder.context.rules.job_look
+            builder.change_ticket(ticket, next_wakeup_at=earliest(limit, resumed, look))
         else:
             _worsen(builder, ticket)
             _act(builder, builder.latest(ticket), self)
@@ -113,7 +116,7 @@ def _act(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> None:
         _pending(builder, ticket, outcome)
     elif ticket.status is TicketStatus.WAITING:
         _waited(builder, ticket, outcome.around)
-    elif ticket.acknowledged_at is None and pulls(ticket):
+    elif ticket.acknowledged_at is None and (pulls(ticket) or own_has_not_come(ticket, builder)):
         not_asked_for(builder, ticket)
     elif ticket.acknowledged_at is None:
         # The same attempt to the same worker, which knows it by ticket and attempt; its answer decides what follows.
@@ -121,7 +124,7 @@ def _act(builder: StepBuilder, ticket: Ticket, outcome: TicketOverdue) -> None:
         again = builder.change_ticket(
             ticket,
             perhaps_begun=ticket.perhaps_begun or ticket.asked,
-            asked=not ticket.idempotent,
+            asked=not ticket.idempotent and ticket.worker_id != OWN_WORKER,
             until=builder.now + builder.context.rules.redeliver,
         )
         builder.deliver(again, again.worker_id or "", again.attempt)

@@ -228,6 +228,7 @@ def blank(ticket: Ticket, builder: StepBuilder, *, retry_count: int) -> dict[str
         "excluded_workers": (),
         "refused_by": {},
         "retry_count": retry_count,
+        "runs": ticket.runs + 1,
         "reason": None,
         "error_message": None,
         "completed_at": None,

@@ -81,7 +81,7 @@ def _changed(builder: StepBuilder, before: Ticket, ticket: Ticket) -> Ticket:
         builder.deliver(before, before.worker_id, before.attempt, cancelled=True)
     builder.rewrite([ticket.ticket_id])
     excluded = taken_back(before)["excluded_workers"] if before.worker_id else before.excluded_workers
-    changes = {**_waits(builder, ticket), "excluded_workers": tuple(filter(None, excluded))}
+    changes = {**_waits(builder, ticket), "excluded_workers": tuple(filter(None, excluded)), "runs": before.runs + 1}
     return builder.move_ticket(ticket, TicketTrigger.REPLAN, "ticket.replanned", worker_id=None, **changes)
 
 

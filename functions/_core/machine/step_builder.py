@@ -18,16 +18,18 @@ from functions._core.events.data import (
     TransitionData,
 )
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.jobs import JobDue
 from functions._core.machine.context import Context
 from functions._core.machine.tables import FlowTrigger, TicketTrigger, next_flow, next_ticket
-from functions._core.planning.slack import wakeup_of
-from functions._core.records.attempts import of_attempt
+from functions._core.planning.slack import earliest, wakeup_of
+from functions._core.records.attempts import of_attempt, own_attempt
 from functions._core.records.audits import AnyAudit
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.hedge import Hedge
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import HELD_TICKETS, Flow, Phase, Reason, Ticket
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus, name_uuid
+from functions._core.records.worker import OWN_WORKER
 from functions._core.rules import TICKETS_PER_EVENT
 
 LOST_RACE = "lost the race"
@@ -117,7 +119,9 @@ class StepBuilder:
         self._before.setdefault(ticket.ticket_id, ticket.status)
         changed = ticket.but(version=ticket.version + 1 if first else ticket.version, **changes)
         if "until" in changes or "hedge" in changes:
-            changed = changed.but(next_wakeup_at=wakeup_of(changed, self.flow))
+            at = wakeup_of(changed, self.flow)
+            look = None if own_attempt(changed) is None else self.now + self.context.rules.job_look
+            changed = changed.but(next_wakeup_at=earliest(at, look))
         self._tickets[ticket.ticket_id] = changed
         return changed
 
@@ -195,8 +199,20 @@ class StepBuilder:
         self._telemetry.extend(events)
 
     def deliver(self, ticket: Ticket, worker_id: str, attempt: int, *, cancelled: bool = False) -> None:
-        """Owe a message to a worker after the commit."""
-        self._deliveries.append(Delivery(ticket, worker_id, attempt, cancelled))
+        """Owe a message to a worker after the commit; the platform's own worker gets an event with it."""
+        if worker_id != OWN_WORKER:
+            self._deliveries.append(Delivery(ticket, worker_id, attempt, cancelled))
+            return
+        due = JobDue(flow_id=ticket.flow_id, ticket_id=ticket.ticket_id, attempt=attempt)
+        key = f"{ticket.ticket_id}:{attempt}:{ticket.version}:{'over' if cancelled else 'due'}"
+        event = flow_event(self.flow, due.event_type, due.model_dump(mode="json"), key=key, context=self.context)
+        self._events.append(event)
+
+    def look_at_job(self, ticket: Ticket) -> None:
+        """Have the platform's own worker look at the job of a ticket, if it has one."""
+        attempt = own_attempt(ticket)
+        if attempt is not None:
+            self.deliver(ticket, OWN_WORKER, attempt)
 
     def end(
         self, trigger: FlowTrigger, outcome: Outcome, *reasons: Reason, tally: Mapping[str, int] | None = None

@@ -9,14 +9,14 @@ one with the smallest share of its slots taken goes first. Every worker that is 
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 from zlib import crc32
 
 from functions._core.placement.pheromones import NO_TRAILS, Trail, Trails
 from functions._core.records.models import Ticket
 from functions._core.records.values import Health, SecurityLevel
-from functions._core.records.worker import AgentType, Candidate, Refusal, Worker
+from functions._core.records.worker import OWN_WORKER, AgentType, Candidate, Refusal, Worker
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 
 NEAR = 0.03
@@ -55,7 +55,7 @@ def health_of(worker: Worker, now: datetime, rules: Rules) -> Health:
 
     One that was UNHEALTHY stays so until it has sent the HEALTHY heartbeats that it owes.
     """
-    silence = now - worker.last_seen
+    silence = timedelta() if worker.worker_id == OWN_WORKER else now - worker.last_seen
     if silence >= rules.unhealthy or worker.reported is Health.UNHEALTHY or worker.beats_owed:
         return Health.UNHEALTHY
     if silence >= rules.degraded or _fails_often(worker):
@@ -154,6 +154,8 @@ def _refusal(
     missing = [capability for capability in required if capability not in worker.capabilities]
     if missing:
         return f"does not offer {', '.join(missing)}"
+    if worker.worker_id == OWN_WORKER and not required:
+        return "does only tickets that name an executor"
     uncleared = not_cleared(worker, level)
     if uncleared is not None:
         return uncleared

@@ -17,6 +17,7 @@ from functions._core.placement.pheromones import Trail, domain_of
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import HELD_TICKETS
+from functions._core.records.simulated import SIMULATED
 from functions._core.records.values import Model, TaskType, Word
 
 NOT_ITS_WORK = DELIVERY | {
@@ -121,7 +122,7 @@ def signals_of(step: ChangeSet) -> Iterator[Signal]:
 
 def _kind_of(entry: HistoryEntry) -> SignalKind | None:
     if entry.type == "ticket.completed":
-        return None if entry.cause == TicketTrigger.SKIP else SignalKind.SUCCESS
+        return None if entry.cause in {TicketTrigger.SKIP, SIMULATED} else SignalKind.SUCCESS
     if entry.cause in BLAMED:
         return SignalKind.FAILURE
     if entry.type == "ticket.failed" and entry.cause not in NOT_ITS_WORK:

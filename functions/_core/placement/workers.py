@@ -1,10 +1,12 @@
 """The changes of a worker's row by registrations, heartbeats and silence; `breaker` has those by its attempts."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from functions._core.errors import Rejected
 from functions._core.placement.breaker import BreakerOrder, Trial, WorkerVerdict
 from functions._core.placement.ranking import health_of
 from functions._core.ports import Due
@@ -20,7 +22,7 @@ from functions._core.records.values import (
     a_number,
     format_time,
 )
-from functions._core.records.worker import AgentType, AssignmentMode, Worker, WorkerTelemetry
+from functions._core.records.worker import OWN_WORKER, AgentType, AssignmentMode, Worker, WorkerTelemetry
 from functions._core.rules import Rules
 
 DEFAULT_SLOTS = 10
@@ -182,6 +184,9 @@ class Drain(Model):
     """True: no new tickets; False: as before."""
 
 
+OWN_LOOK = timedelta(days=1)
+"""How often the row of the platform's own worker is looked at: only its circuit breaker needs that, and asks for it."""
+
 RECOVERY_BEATS = 2
 """HEALTHY heartbeats in a row after which a worker that was UNHEALTHY is trusted again."""
 
@@ -211,6 +216,24 @@ def registered(known: Worker | None, registration: Registration, now: datetime, 
         version=version,
         registration=f"{format_time(now)}/{version}",
     )
+
+
+def refuse_own(worker_id: str) -> None:
+    """Raise `Rejected`, status 403, for a word of somebody else in the name of the platform's own worker."""
+    if worker_id == OWN_WORKER:
+        raise Rejected(f"{OWN_WORKER} is the platform itself", code="reserved_worker", status=403)
+
+
+def own_worker(
+    known: Worker | None, capabilities: Sequence[str], slots: int, clearance: SecurityLevel, now: datetime, rules: Rules
+) -> Worker | None:
+    """Return the row of the platform's own worker, None where it is so already; it has no endpoint."""
+    said = {"worker_id": OWN_WORKER, "delivery": "pull", "capabilities": tuple(capabilities), "slots": slots}
+    row = registered(known, Registration.model_validate({**said, "clearance": clearance}), now, rules)
+    stated = ("capabilities", "slots", "clearance")
+    if known is not None and all(getattr(known, name) == getattr(row, name) for name in stated):
+        return None
+    return row.but(delivery=AssignmentMode.PUSH, next_wakeup_at=now + OWN_LOOK)
 
 
 def heard(worker: Worker, heartbeat: Heartbeat, now: datetime, rules: Rules) -> Worker:
@@ -259,6 +282,8 @@ def excused(worker: Worker, now: datetime, rules: Rules) -> Worker:
 
 def silent(worker: Worker, now: datetime, rules: Rules) -> Worker | None:
     """Return the worker's row after its wake-up: as it is, announced UNHEALTHY, or None when it is to be forgotten."""
+    if worker.worker_id == OWN_WORKER:
+        return worker.but(next_wakeup_at=_looked_at(worker, now + OWN_LOOK, now), version=worker.version + 1)
     if now - worker.last_seen >= rules.removed:
         return None
     if health_of(worker, now, rules) is Health.UNHEALTHY:

@@ -8,6 +8,7 @@ from datetime import datetime
 from functions._core.records.hedge import Hedge
 from functions._core.records.models import HELD_TICKETS, Ticket
 from functions._core.records.values import TicketStatus, add_time, time_span
+from functions._core.records.worker import OWN_WORKER
 
 
 def other_of(ticket: Ticket) -> Hedge | None:
@@ -55,6 +56,15 @@ def held_as(ticket: Ticket, worker_id: str) -> Ticket:
     """Return the ticket as it looks to a worker that has one of its attempts."""
     other = other_of(ticket)
     return of_attempt(ticket, other.attempt) if other is not None and other.worker_id == worker_id else ticket
+
+
+def own_attempt(ticket: Ticket) -> int | None:
+    """Return the attempt that the platform's own worker has accepted; None where it has none."""
+    other = other_of(ticket)
+    if ticket.status in HELD_TICKETS and ticket.worker_id == OWN_WORKER and ticket.acknowledged_at is not None:
+        return ticket.attempt
+    mine = other is not None and other.worker_id == OWN_WORKER and other.acknowledged_at is not None
+    return other.attempt if other is not None and mine else None
 
 
 def runs(ticket: Ticket, attempt: int) -> bool:

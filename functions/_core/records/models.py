@@ -247,6 +247,8 @@ class Ticket(Record):
     """Duration of the attempt that succeeded, in milliseconds; None for every other end."""
     retry_count: int = 0
     """How often it was tried again after a failure or a timeout; this alone counts against `sla.max_retries`."""
+    runs: int = 0
+    """How often it was begun anew, with all of its retries: by a redrive, or as another task of another plan."""
     error_message: str | None = None
     """The message of `reason`, as the contract names it."""
     reason: Reason | None = None
@@ -368,6 +370,11 @@ class Ticket(Record):
     def order(self) -> tuple[Timestamp, int, str]:
         """The order of tickets that become ready together, the same as of those that wait in one turn."""
         return self.urgency, self.precedence, self.ticket_id
+
+    @property
+    def work_key(self) -> str:
+        """The key by which outside work is begun once: attempts whose worker was lost share it, and no others."""
+        return f"{self.ticket_id}-{self.retry_count}" + (f"-{self.runs}" if self.runs else "")
 
     @property
     def requirement(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functions._core.records.models import Flow, Reason, Ticket
 
 SIMULATED = "simulated"
-"""The code of the warning, and the member of an output that is true."""
+"""The code of the warning, the cause of the ticket's end, and the member of an output that is true."""
 
 
 def is_simulated(output: object) -> bool:

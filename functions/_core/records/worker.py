@@ -17,6 +17,10 @@ class AssignmentMode(Word):
     PULL = "pull"
 
 
+OWN_WORKER = "flowc:executors"
+"""The worker that the platform is itself, for the executors of `FLOWC_EXECUTORS`; nobody else may have its id. It is
+told of its tickets by events, and never silent: whether it does its work, its circuit breaker says."""
+
 NOT_ASKED_FOR = "not_asked_for"
 """Why a ticket is taken from a worker that asks for its tickets, and has not done so in time."""
 

@@ -118,7 +118,7 @@ class SarifScanner:
         found: list[ScanFinding] = []
         for path in paths:
             try:
-                found += findings_in(report_of(job.target, path))
+                found += findings_in(report_of(job.target, path), known=len(found))
             except NoSarif as error:
                 raise ToolFaulty(f"{path[:200]} {error}", retryable=False) from error
         return found

@@ -62,16 +62,14 @@ class OpaScanner:
 
     async def check(self) -> ToolCheck:
         """See `Scanner.check`."""
-        fault = await self._judge.fault()
-        engines = [f"regopy {_version_of_regopy()}"] if find_spec("regopy") and not fault else []
+        fault = await self._judge.fault() or ("" if find_spec("regopy") else "regopy is not installed")
+        engines = [] if fault else [f"regopy {_version_of_regopy()}"]
         if self._api.connection.url:
             reached = await self._api.reached("/health", self.name)
             if not reached.ok:
                 return reached._replace(required=False)
             engines.append(f"the server {self._api.connection.url}")
-        return ToolCheck(
-            self.name, bool(engines), " and ".join(engines) or "neither regopy nor a server", required=False
-        )
+        return ToolCheck(self.name, bool(engines), " and ".join(engines) or f"no server, and {fault}", required=False)
 
     async def aclose(self) -> None:
         """See `Scanner.aclose`."""

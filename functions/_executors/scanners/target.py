@@ -10,14 +10,17 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 from typing import IO, cast
 from urllib.parse import unquote, urlsplit
 
 from functions._core.executors.scan import ArtifactReference, ScanTarget
+from functions._executors.file_store import StoreFailed
 from functions._executors.work_folder import remove_folder
 
 MOST_FILES = 5_000
@@ -30,6 +33,9 @@ MOST_LOOKED_AT = 100_000
 CHUNK = 256 * 1024
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 LEFT_OUT = frozenset({".git"})
+Fetch = Callable[[str], Iterator[bytes]]
+"""See `JobContext.fetch`."""
+
 FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -69,10 +75,13 @@ class TargetFolder:
         self.files.append(name)
 
 
-def laid_out(target: ScanTarget | None, folder: Path, *, work: Path, owned: Path | None) -> Sequence[str]:
+def laid_out(
+    target: ScanTarget | None, folder: Path, *, work: Path, owned: Path | None, fetch: Fetch | None = None
+) -> Sequence[str]:
     """Lay a target into `folder`, which it makes, and return the paths of all files; raise `TargetRefused`.
 
-    `work` is the folder of all jobs, where artifacts are; `owned` the owner's folder.
+    `work` is the folder of all jobs, where artifacts are, unless they are in the store that `fetch` reads; `owned` is
+    the owner's folder.
     """
     folder.mkdir(parents=True, mode=0o700)
     laid = TargetFolder(folder)
@@ -81,7 +90,7 @@ def laid_out(target: ScanTarget | None, folder: Path, *, work: Path, owned: Path
     for path, text in target.files.items():
         laid.add(path, io.BytesIO(text.encode(errors="replace")))
     for artifact in target.artifacts:
-        _add_artifact(laid, artifact, work)
+        _add_artifact(laid, artifact, work, fetch)
     if target.folder is not None:
         if owned is None:
             text = "the worker's owner has no folder for targets (WORKER_SCAN_FOLDER)"
@@ -115,28 +124,57 @@ def _safe(path: str) -> str:
     return str(pure)
 
 
-def _add_artifact(laid: TargetFolder, artifact: ArtifactReference, work: Path) -> None:
+def _add_artifact(laid: TargetFolder, artifact: ArtifactReference, work: Path, fetch: Fetch | None) -> None:
     path = Path(unquote(urlsplit(artifact.uri).path))
-    base = work.resolve()
-    if not path.is_relative_to(base) or ".." in path.parts:
+    name, base = artifact.name or path.name, work.resolve()
+    if artifact.uri.startswith("file:") and path.is_relative_to(base) and ".." not in path.parts:
+        with _left_by_job(base, path) as source:
+            _take_in(laid, artifact, name, source)
+    elif fetch is not None:
+        with TemporaryFile(dir=laid.folder.parent) as source:
+            _fetch(fetch, artifact.uri, source)
+            _take_in(laid, artifact, name, source)
+    else:
         raise TargetRefused("an artifact is no file of a job of this worker")
+
+
+def _take_in(laid: TargetFolder, artifact: ArtifactReference, name: str, source: IO[bytes]) -> None:
+    if _hash(source) != artifact.sha256:
+        raise TargetRefused("an artifact has another content than its task has said", "artifact_changed")
+    source.seek(0)
+    if name.endswith(ARCHIVES):
+        _unpack(laid, source, name)
+    else:
+        laid.add(name, source)
+
+
+def _left_by_job(base: Path, path: Path) -> IO[bytes]:
+    """Open a file in the folder of a job."""
     try:
         descriptor = _opened(base, path.relative_to(base).parts)
     except OSError as error:
         text = "an artifact is not here: it is removed, or on the machine of another worker"
         raise TargetRefused(text, "artifact_missing", retryable=True) from error
-    name = artifact.name or path.name
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise TargetRefused("an artifact is no file")
-    with os.fdopen(descriptor, "rb") as source:
-        if _hash(source) != artifact.sha256:
-            raise TargetRefused("an artifact has another content than its task has said", "artifact_changed")
-        source.seek(0)
-        if name.endswith(ARCHIVES):
-            _unpack(laid, source, name)
-        else:
-            laid.add(name, source)
+    return os.fdopen(descriptor, "rb")
+
+
+def _fetch(fetch: Fetch, uri: str, copy: IO[bytes]) -> None:
+    """Copy a file of the worker's store."""
+    left = MOST_BYTES
+    try:
+        for data in fetch(uri):
+            left -= len(data)
+            if left < 0:
+                break
+            copy.write(data)
+    except StoreFailed as error:
+        raise TargetRefused(f"an artifact cannot be fetched: {error}", "artifact_missing", retryable=True) from error
+    if left < 0:
+        raise TargetRefused(f"an artifact has more than {MOST_BYTES} bytes", "target_too_large")
+    copy.seek(0)
 
 
 def _hash(source: IO[bytes]) -> str:
@@ -177,7 +215,7 @@ def _unpack(laid: TargetFolder, source: IO[bytes], name: str) -> None:
                 content = archive.extractfile(member) if member.isreg() else None
                 if content is not None and LEFT_OUT.isdisjoint(PurePosixPath(member.name).parts):
                     laid.add(member.name, content)
-    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError) as error:
         raise TargetRefused(f"{name[:200]} is no archive that can be unpacked") from error
 
 

@@ -104,6 +104,7 @@ class LambdaFunction:
         )
         platform, relay = composed.platform, composed.relay
         platform.pheromones.thrifty = True
+        platform.companions.jobs.check(name)
         made = cls(
             name=name,
             settings=settings,

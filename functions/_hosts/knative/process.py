@@ -134,6 +134,7 @@ async def running(function: str, settings: Settings, binding: Binding, opens: Op
         )
         stack.push_async_callback(made.aclose)
         platform, relay = made.platform, made.relay
+        platform.companions.jobs.check(function)
         webhooks = await _webhooks(function, platform, settings, stack)
         keeper = _Keeper(platform, relay, made.retention, webhooks, timer=settings.sla_timer)
         tick = platform.companions.ticks.get(function, keeper.tick)

@@ -54,6 +54,10 @@ class RunningPlatform:
 async def running(settings: Settings) -> AsyncIterator[RunningPlatform]:
     """Run the platform for as long as the context is open; raises what keeps it from starting."""
     sys.setswitchinterval(SWITCH_INTERVAL)
+    if settings.executors:
+        from functions._engine.wiring_jobs import check_executors  # only where the platform has executors
+
+        check_executors(settings)
     with listen(settings) as listener:
         url = url_of(settings, listener)
         recorder = recorder_of(settings)

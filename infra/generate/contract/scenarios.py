@@ -20,6 +20,7 @@ from functions._core.webhooks.subscription import tested_event
 from infra.generate.contract.beginnings import MANAGER, begun, built, deploying, registered, submitted, tested
 from infra.generate.contract.guard_course import quarantined
 from infra.generate.contract.healing_course import healed
+from infra.generate.contract.job_course import leaked
 from infra.generate.contract.risk_courses import acted_upon, hedged, late
 from infra.generate.contract.sample import DECISION, IMAGE, START, TRACE, decision_event
 from infra.generate.contract.scenario import Scenario
@@ -348,4 +349,5 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     budgeted,
     hedged,
     healed,
+    leaked,
 )

@@ -1,0 +1,1 @@
+"""The jobs of executors as the platform knows them: the record of each, and whether anybody wants it still."""

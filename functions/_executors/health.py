@@ -1,0 +1,57 @@
+"""How long a deployment in a cluster may take to become healthy, and what came of taking one back."""
+
+import time
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
+
+from functions._core.executors.deploy import DeployParameters
+from functions._executors.port import JobContext, JobHandle
+
+DEPLOYMENT_FAILED, ROLLED_BACK, ROLLBACK_FAILED = "deployment_failed", "rolled_back", "rollback_failed"
+"""The kinds of failures of all executors that deploy: it stays as it is; was taken back; could not be."""
+
+SHARE = 0.75
+"""The part of the ticket's time in which it has to be healthy: the rest is for the way back."""
+
+DP = TypeVar("DP", bound=DeployParameters)
+
+
+class WayBack(NamedTuple):
+    """What came of taking a deployment back: the kind of its failure, empty for its own, and the end of a sentence."""
+
+    kind: str
+    words: str
+
+
+LEFT = WayBack("", "; left as it is")
+UNTOUCHED = WayBack("", "; nothing was changed")
+
+
+def way_back(previous: str, faults: Sequence[str]) -> WayBack:
+    """Return that a deployment was taken back to a revision, or why not."""
+    if faults:
+        return WayBack(ROLLBACK_FAILED, f"; NOT rolled back: {'; '.join(faults)}")
+    return WayBack(ROLLED_BACK, f"; rolled back to {previous or 'nothing'}")
+
+
+_BEGUN = time.time() - monotonic()
+
+
+def steady_now() -> float:
+    """Return the time, in seconds since 1970, as it was set when this process began: it may be set at any time."""
+    return _BEGUN + monotonic()
+
+
+def patience(context: JobContext[DP]) -> Mapping[str, Any]:
+    """Return what a handle says of the time that a deployment has: since when, and how many seconds."""
+    given = context.parameters
+    returns = given.rollback_on_failure and not given.rolls_back
+    share = context.seconds_left * SHARE if returns else given.health_timeout_seconds
+    return {"since": steady_now(), "seconds": min(given.health_timeout_seconds, share)}
+
+
+def too_late(handle: JobHandle) -> str:
+    """Return that a deployment has not become healthy in time; empty while it has time."""
+    seconds = float(handle.data["seconds"])
+    return f"not healthy in {seconds:.4g} s" if steady_now() - float(handle.data["since"]) >= seconds else ""

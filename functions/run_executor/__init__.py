@@ -1,0 +1,1 @@
+"""Does tickets by executors whose jobs live elsewhere."""
