@@ -31,7 +31,7 @@ from functions._core.jobs.records import (
 )
 from functions._core.masking import Mask
 from functions._core.ports import Ports
-from functions._core.records.attempts import of_attempt
+from functions._core.records.attempts import of_attempt, work_key
 from functions._core.records.json_text import json_size
 from functions._core.records.models import HELD_TICKETS, Ticket
 from functions._core.records.values import TicketStatus, add_time
@@ -148,7 +148,7 @@ class OwnJobs:
     async def _go_on(self, ticket: Ticket) -> None:
         """Begin the job of an attempt, or look at it, unless another process does, or it is too early."""
         now = self._ports.clock.now()
-        known, version = await job_of(self._entries, ticket.flow_id, ticket.work_key)
+        known, version = await job_of(self._entries, ticket.flow_id, work_key(ticket, ticket.attempt))
         if known is not None and (self._held(known, now) or (known.attempt == ticket.attempt and now < known.look_at)):
             return
         if ticket.acknowledged_at is None and not await self._doors.accepted(ticket):
@@ -377,7 +377,7 @@ def _new(ticket: Ticket, now: datetime) -> JobRecord:
         ticket_id=ticket.ticket_id,
         task_id=ticket.task_id,
         attempt=ticket.attempt,
-        key=ticket.work_key,
+        key=work_key(ticket, ticket.attempt),
         worker_id=OWN_WORKER,
         executor=str(provider or ""),
         begun_at=now,

@@ -19,6 +19,7 @@ from functions._core.jobs.records import JOBS, JobStatus, page_of_jobs
 from functions._core.placement.leasing import LeaseRequest
 from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.ports import Ports
+from functions._core.records.attempts import work_key
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, Waiting
 from functions._core.records.worker import OWN_WORKER
@@ -84,7 +85,7 @@ async def test_a_job_is_done_without_a_worker_and_its_record_is_gone(tmp_path: P
         assert ticket.output["outputs"] == {"rows": 7}
         assert ticket.output["job"]["executor"] == "http"
         assert ticket.output["job"]["id"] == "job-1"
-        assert service.jobs["job-1"].key == ticket.work_key
+        assert service.jobs["job-1"].key == work_key(ticket, 1)
         assert requests(service, "POST") == ["/jobs"]
         await eventually(partial(forgotten, world), "the end of its record")
 

@@ -58,7 +58,12 @@ def test_few_of_many_such_tasks_are_named_and_few_names_are_compared(monkeypatch
     tasks = [a_task(f"t{n}", parameters={"provider": "pytest"}) for n in range(1_000)]
     assert len(check_plan(a_decision(*tasks), NOW)[1]) == 10
     compared: list[str] = []
-    monkeypatch.setattr(table, "get_close_matches", lambda name, *_: compared.append(name) or [])
+
+    def nothing_like(name: str, *_: Any) -> list[str]:
+        compared.append(name)
+        return []
+
+    monkeypatch.setattr(table, "get_close_matches", nothing_like)
     tasks = [a_task(f"t{n}", parameters={"provider": f"{n}" * 50}) for n in range(1_000)]
     assert check_plan(a_decision(*tasks), NOW)[1] == ()
     assert (len(compared), max(map(len, compared))) == (100, 40)

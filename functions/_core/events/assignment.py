@@ -7,6 +7,7 @@ from typing import Any
 from functions._core.events.data import TransitionData
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
+from functions._core.records.attempts import work_key
 from functions._core.records.models import Ticket
 from functions._core.records.values import JsonObject, TaskType, Timestamp, format_time
 
@@ -105,7 +106,7 @@ def assignment_data(ticket: Ticket, attempt: int, parameters: Mapping[str, Any])
         "estimated_duration_ms": ticket.estimated_duration_ms,
         "attempt": attempt,
         "retry_count": ticket.retry_count,
-        "idempotency_key": ticket.work_key,
+        "idempotency_key": work_key(ticket, attempt),
         "worker_id": ticket.worker_id,
         "correlation_id": ticket.correlation_id,
         "callback_url": None,

@@ -16,6 +16,7 @@ from functions._core.events.jobs import JOB_LEAKED, JobLeaked
 from functions._core.events.routes import TRANSITIONS
 from functions._core.machine.step_builder import derived_id
 from functions._core.ports import Entry, KeyValues
+from functions._core.records.attempts import work_keys
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.record import Record, decode, encode
 from functions._core.records.values import Timestamp, Word, add_time
@@ -56,7 +57,7 @@ class JobRecord(Record):
     attempt: int
     """The newest attempt that works on it."""
     key: str
-    """The key of the work (`Ticket.work_key`), which the job was begun with."""
+    """The key of the work (`work_key`), which the job was begun with."""
     worker_id: str
     """The worker that has it."""
     executor: str
@@ -129,7 +130,7 @@ async def page_of_jobs(
 
 def wanted(job: JobRecord, ticket: Ticket | None) -> bool:
     """Whether an attempt at the ticket goes on with the job, or may do so."""
-    return ticket is not None and ticket.live and ticket.work_key == job.key
+    return ticket is not None and ticket.live and job.key in work_keys(ticket)
 
 
 def leaked_event(job: JobRecord, now: datetime, flow: Flow | None) -> CloudEvent:

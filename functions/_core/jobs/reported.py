@@ -10,7 +10,7 @@ from functions._core.errors import Conflict
 from functions._core.events.reports import Report
 from functions._core.jobs.records import JobRecord, JobStatus, forget_job, job_of, jobs_of, put_job
 from functions._core.ports import Ports
-from functions._core.records.attempts import of_attempt, runs
+from functions._core.records.attempts import of_attempt, runs, work_key
 from functions._core.records.worker import OWN_WORKER
 
 
@@ -23,13 +23,14 @@ async def job_begun(ports: Ports, flow_id: str, report: Report, now: datetime) -
     mine = of_attempt(ticket, report.attempt)
     if mine.worker_id in {None, OWN_WORKER}:
         return
-    known, version = await job_of(ports.key_values, flow_id, ticket.work_key)
+    key = work_key(ticket, report.attempt)
+    known, version = await job_of(ports.key_values, flow_id, key)
     job = JobRecord(
         flow_id=flow_id,
         ticket_id=ticket.ticket_id,
         task_id=ticket.task_id,
         attempt=report.attempt,
-        key=ticket.work_key,
+        key=key,
         worker_id=mine.worker_id or "",
         executor=said.executor,
         status=JobStatus.RUNNING,

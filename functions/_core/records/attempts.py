@@ -77,3 +77,20 @@ def attempt_limit(ticket: Ticket, acknowledged: datetime, heard: datetime) -> da
     lease = ticket.heartbeat_timeout_ms
     beaten = add_time(heard, time_span(lease)) if lease else None
     return min(filter(None, (add_time(acknowledged, ticket.timeout), beaten)))
+
+
+def work_key(ticket: Ticket, attempt: int) -> str:
+    """Return the key by which outside work is begun once: attempts whose worker was lost share it, and no others.
+
+    An attempt that hedges another one has its own: each of the two has a job, and whoever loses ends that alone.
+    """
+    key = f"{ticket.ticket_id}-{ticket.retry_count}" + (f"-{ticket.runs}" if ticket.runs else "")
+    hedges = ticket.hedge is not None and attempt == max(ticket.attempt, ticket.hedge.attempt)
+    return f"{key}-h{attempt}" if hedges else key
+
+
+def work_keys(ticket: Ticket) -> frozenset[str]:
+    """Return the keys of the attempts that run, or of the next one."""
+    other = other_of(ticket)
+    attempts = (ticket.attempt,) if other is None else (ticket.attempt, other.attempt)
+    return frozenset(work_key(ticket, attempt) for attempt in attempts)

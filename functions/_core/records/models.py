@@ -372,11 +372,6 @@ class Ticket(Record):
         return self.urgency, self.precedence, self.ticket_id
 
     @property
-    def work_key(self) -> str:
-        """The key by which outside work is begun once: attempts whose worker was lost share it, and no others."""
-        return f"{self.ticket_id}-{self.retry_count}" + (f"-{self.runs}" if self.runs else "")
-
-    @property
     def requirement(self) -> frozenset[str]:
         """Everything that a worker must offer (`Worker.offers`) to get the ticket: capabilities and clearance."""
         return CLEARANCES[self.security_level].union(self.required_capabilities)
