@@ -40,6 +40,9 @@ class Commands(LazyGroup):
         ),
         CommandEntry(PLATFORM, "open", f"{ROOM}.pages:open_page", "Open the console in the browser."),
         CommandEntry(PLATFORM, "keys", f"{ROOM}.key_commands:keys", "Make, list or revoke API keys."),
+        CommandEntry(
+            PLATFORM, "mcp", f"{ROOM}.mcp_command:mcp", "Let an agent use the platform as tools (MCP, stdio)."
+        ),
         CommandEntry(PLATFORM, "version", f"{ROOM}.app:version", "Print the version of Flow C."),
         CommandEntry(
             FLOWS, "sample", f"{ROOM}.sample_command:sample", "Print a valid decision to try things out with."

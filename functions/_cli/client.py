@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request
 
 from functions._cli.console import WRONG_USE, CommandFailed
-from functions._cli.http import NoAnswer, PlainReply, answer_to, opener
+from functions._cli.http import ANSWER_SECONDS, NoAnswer, PlainReply, answer_to, opener
 from functions._cli.wire import JsonObject
 from functions._engine.version import __version__
 
@@ -67,8 +67,9 @@ def ticket_path(ticket_id: str, *rest: str) -> str:
 class PlatformClient:
     """The API at one address. Use it as an async context manager."""
 
-    def __init__(self, url: str, api_key: str = "") -> None:
-        self.url = url
+    def __init__(self, url: str, api_key: str = "", seconds: float = ANSWER_SECONDS) -> None:
+        """Wait up to so many seconds for the next part of an answer."""
+        self.url, self._seconds = url, seconds
         self._headers = {"user-agent": f"flowc/{__version__}"} | ({"x-api-key": api_key} if api_key else {})
         self._opener = opener(direct=urlsplit(url).hostname in LOOPBACK)  # no proxy leads back to this machine
 
@@ -146,7 +147,7 @@ class PlatformClient:
         try:
             sent = {**self._headers, **(headers or {})}
             request = Request(self.url + path, body, sent, method=method)  # noqa: S310 - `Url` takes HTTP alone
-            return await answer_to(self._opener, request)
+            return await answer_to(self._opener, request, self._seconds)
         except NoAnswer as error:
             if error.late:
                 raise NoPlatform(f"the platform at {self.url} did not answer in time") from error

@@ -1,7 +1,6 @@
 """One HTTP request, by the standard library alone: a full client takes longer to import than most commands to run."""
 
 import asyncio
-import socket
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from ssl import SSLCertVerificationError
@@ -54,9 +53,9 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         """Connect."""
-        self.timeout = CONNECT_SECONDS
+        patience, self.timeout = self.timeout, CONNECT_SECONDS
         super().connect()
-        _patient(self.sock)
+        self.sock.settimeout(patience)
 
 
 class _SecureConnection(HTTPSConnection):
@@ -64,13 +63,9 @@ class _SecureConnection(HTTPSConnection):
 
     def connect(self) -> None:
         """Connect."""
-        self.timeout = CONNECT_SECONDS
+        patience, self.timeout = self.timeout, CONNECT_SECONDS
         super().connect()
-        _patient(self.sock)
-
-
-def _patient(connected: socket.socket) -> None:
-    connected.settimeout(ANSWER_SECONDS)
+        self.sock.settimeout(patience)
 
 
 class _Http(HTTPHandler):
@@ -90,8 +85,8 @@ def opener(*, direct: bool) -> OpenerDirector:
     return build_opener(_NoRedirects, _Http, _Https, *((ProxyHandler({}),) if direct else ()))
 
 
-async def answer_to(opened_by: OpenerDirector, request: Request) -> PlainReply:
-    """Send a request and return the answer; raise `NoAnswer`.
+async def answer_to(opened_by: OpenerDirector, request: Request, seconds: float = ANSWER_SECONDS) -> PlainReply:
+    """Send a request and return the answer; raise `NoAnswer`, also when nothing comes for so many seconds.
 
     A thread that nobody waits for does it, so that a command can be stopped at any moment.
     """
@@ -109,7 +104,7 @@ async def answer_to(opened_by: OpenerDirector, request: Request) -> PlainReply:
     def work() -> None:
         reply, failure = None, None
         try:
-            reply = _answer(opened_by, request)
+            reply = _answer(opened_by, request, seconds)
         except Exception as error:  # noqa: BLE001 - nobody but the waiting task can see it
             failure = error
         if not loop.is_closed():
@@ -119,10 +114,10 @@ async def answer_to(opened_by: OpenerDirector, request: Request) -> PlainReply:
     return await answered
 
 
-def _answer(opened_by: OpenerDirector, request: Request) -> PlainReply:
+def _answer(opened_by: OpenerDirector, request: Request, seconds: float) -> PlainReply:
     try:
         try:
-            with opened_by.open(request) as response:
+            with opened_by.open(request, timeout=seconds) as response:
                 return PlainReply(response.status, response.read())
         except HTTPError as refusal:
             with refusal:

@@ -28,6 +28,7 @@ from functions.api import (
     keys,
     leases,
     limits,
+    mcp,
     orders,
     passports,
     plans,
@@ -48,6 +49,7 @@ from functions.api import (
     ticket_changes,
     tickets,
     tokens,
+    tools,
     webhooks,
     what_if,
     why,
@@ -117,6 +119,8 @@ MODULES = (
     calculations,
     schemas,
     system,
+    tools,
+    mcp,
 )
 
 

@@ -38,7 +38,7 @@ def check_data(form: Mapping[str, Any] | None, data: object) -> None:
         if data is not None:
             raise _refused([_fault("unexpected", "the ticket has no form, so no data is taken", ROOT)])
         return
-    wrong = form_fault(form) or _schema_fault(form)
+    wrong = form_fault(form) or schema_fault(form)
     if wrong is not None:
         text = f"{wrong}: nobody can decide about this ticket; skip it, or give its flow another plan"
         raise Rejected(text, code="invalid_form", status=409)
@@ -47,18 +47,26 @@ def check_data(form: Mapping[str, Any] | None, data: object) -> None:
     too_large = data_fault(form, data)
     if too_large is not None:
         raise Rejected(too_large, code="too_large", status=413)
-    faults = list(islice(_faults(form, data), MAX_ERRORS))
+    check_fits(form, data, ROOT)
+
+
+def check_fits(form: Mapping[str, Any], data: object, root: str) -> None:
+    """Raise `Itemised`, status 422, for data that does not fit a form within its limits; `root` is its JSON Pointer.
+
+    Data that is too large for the form has been refused before.
+    """
+    faults = list(islice(_faults(form, data, root), MAX_ERRORS))
     if faults:
         raise _refused(faults)
 
 
-def _faults(form: Mapping[str, Any], data: Any) -> Iterator[Reason]:  # noqa: ANN401 any JSON value
+def _faults(form: Mapping[str, Any], data: Any, root: str) -> Iterator[Reason]:  # noqa: ANN401 any JSON value
     try:
         for error in _validator()(form).iter_errors(data):
             where = "".join(f"/{_escaped(part)}" for part in error.absolute_path)
-            yield _fault(str(error.validator), _in_words(error), f"{ROOT}{where}")
+            yield _fault(str(error.validator), _in_words(error), f"{root}{where}")
     except ArithmeticError:
-        yield _fault("not_checkable", "holds a number that the form cannot check", ROOT)
+        yield _fault("not_checkable", "holds a number that the form cannot check", root)
 
 
 def _in_words(error: "ValidationError") -> str:
@@ -89,7 +97,7 @@ def _validator() -> "type[Validator]":
     return extend(Draft202012Validator, {"pattern": pattern, "uniqueItems": unique})
 
 
-def _schema_fault(form: Mapping[str, Any]) -> str | None:
+def schema_fault(form: Mapping[str, Any]) -> str | None:
     """Return why a form is no JSON Schema; None when it is one."""
     from jsonschema import Draft202012Validator, FormatChecker, SchemaError  # noqa: PLC0415 cold starts
 

@@ -20,6 +20,7 @@ from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.records.models import TaskLog
 from functions._core.schedules.record import ScheduleForm
 from functions._core.slo.flow_policies import FlowSlaPolicyForm
+from functions._core.tool_catalogue import ToolForm
 from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
@@ -44,6 +45,7 @@ from functions.api.links import add_links
 from functions.api.schedule_forms import BackfillForm, SchedulePause
 from functions.api.slo_forms import SLO_FORMS
 from functions.api.ticket_forms import RetryForm, StatusChange
+from functions.api.tool_forms import RpcMessage, ToolCallForm
 from functions.api.webhook_forms import PipelineCompleted, Rotation
 from functions.api.workflow_forms import Arguable, SignalBody, WorkflowQuery, WorkflowSignal, WorkflowStart
 
@@ -65,6 +67,8 @@ class Api(FastAPI):
     def setup(self) -> None:
         """Serve the document. It is made in a thread, as that takes half a second, and once."""
         once: list[bytes] = []
+        self.making = Lock()
+        """Held while the document is made: half of one must not be taken for the whole."""
         lock = Lock()
 
         def made() -> bytes:
@@ -80,6 +84,10 @@ class Api(FastAPI):
 
     def openapi(self) -> Document:
         """Return the OpenAPI document, which is made once."""
+        with self.making:
+            return self._document()
+
+    def _document(self) -> Document:
         if self.openapi_schema:
             return self.openapi_schema
         document = super().openapi()
@@ -213,6 +221,9 @@ BODIES: tuple[type[BaseModel], ...] = (
     AgentsWanted,
     CardForm,
     DrainForm,
+    ToolForm,
+    ToolCallForm,
+    RpcMessage,
     *(entry.model for entry in TAKEN),
 )
 """The bodies that routes read by hand, and the data of the events that they take."""

@@ -17,6 +17,9 @@ UNLIMITED = frozenset({"/health", "/ready", "/metrics"})
 WORKERS = ("/api/v1/workers", "/api/v1/agents", "/api/v1/tasks")
 """Registrations, heartbeats and requests for tickets: all workers may have one key."""
 
+MCP = "/mcp"
+"""A message of MCP counts as reading: the call of a tool in it is a request of its own, and counts as what it is."""
+
 IPV6_PREFIX = 64
 """Bits of an IPv6 address that tell clients apart: one client has all addresses behind them."""
 
@@ -58,7 +61,7 @@ def limit_of(principal: Principal, scope: Message) -> str:
     """Return the limit that a request counts against."""
     if principal.attempt is not None or principal.roles == {Role.WORKER}:
         return WORKER
-    if scope["method"] in SAFE:
+    if scope["method"] in SAFE or scope["path"] == MCP:
         return READ
     return WORKER if scope["path"].startswith(WORKERS) else WRITE
 

@@ -32,6 +32,7 @@ MAX_REPORT = 1024 * 1024
 MAX_HELD = 64 * 1024 * 1024
 MAX_WATCHERS = 64
 MAX_FOLLOWERS = 256
+MAX_TOOL_CALLS = 32
 
 
 class Held:
@@ -138,25 +139,46 @@ class Answered(Protocol):
     def complete(self) -> bool:
         """Whether that is all of it."""
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its headers by their lower-case names."""
+
 
 class Calls(Protocol):
     """Calls servers that a caller names, within the networks that are allowed; see `OutboundClient`."""
 
-    async def request(self, method: str, url: str, *, timeout: float, limit: int) -> Answered:  # noqa: ASYNC109 as there
+    def check(self, url: str) -> None:
+        """Raise `Rejected` for an address that may not be called."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        timeout: float,  # noqa: ASYNC109 as there
+        limit: int,
+    ) -> Answered:
         """Return the answer; raise `Unavailable` for none, `Rejected` for an address that may not be called."""
 
 
 class Watchers:
-    """Those who follow the registry, or flows: each holds a connection, so there are so many, and so many of one."""
+    """Those who follow the registry, or flows: each holds a connection, so there are so many, and so many of one.
 
-    def __init__(self, limit: int = MAX_WATCHERS, of_one: int = MAX_WATCHERS // 4) -> None:
-        self._limit, self._of_one = limit, of_one
+    Calls of tools are counted as well: `doing` says in a refusal what too many do.
+    """
+
+    def __init__(
+        self, limit: int = MAX_WATCHERS, of_one: int = MAX_WATCHERS // 4, doing: str = "follow what happens"
+    ) -> None:
+        self._limit, self._of_one, self._doing = limit, of_one, doing
         self._clients: Counter[str] = Counter()
 
     def check(self, client: str) -> None:
         """Raise `Rejected`, status 503, when one more of a client is one too many."""
         if self._clients.total() >= self._limit or self._clients[client] >= self._of_one:
-            raise Rejected("too many follow what happens; try again later", code="overloaded", status=503)
+            raise Rejected(f"too many {self._doing}; try again later", code="overloaded", status=503)
 
     @contextmanager
     def one(self, client: str) -> Iterator[None]:
@@ -312,7 +334,8 @@ class ApiServices:
     process, and asks nobody for it. `rollups` are the last ones that somebody looked at, `freezes` those that were
     read last, and `freezes_moved` counts how often this process has changed some; `metrics_state` is how the server
     of metrics stood last. `calculate` returns the answer of a `simulation` or a `cost`; None: not here.
-    `passport_key` returns the key that signs passports; None: there is none.
+    `passport_key` returns the key that signs passports; None: there is none. `tool_calls` counts the calls of
+    registered tools that are under way.
     """
 
     ports: Ports
@@ -357,6 +380,7 @@ class ApiServices:
     metrics_state: MetricsState = field(default_factory=MetricsState)
     passport_key: Callable[[], PassportSigner | None] = _no_key
     passports: OneAtATime = field(default_factory=OneAtATime)
+    tool_calls: Watchers = field(default_factory=partial(Watchers, MAX_TOOL_CALLS, MAX_TOOL_CALLS // 2, "call tools"))
 
 
 def services_of(request: Request) -> ApiServices:
