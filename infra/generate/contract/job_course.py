@@ -4,6 +4,7 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.jobs import JOB_DUE, JobDue
 from functions._core.jobs.records import JobRecord, JobStatus, leaked_event
 from functions._core.machine.step_builder import derived_id
+from functions._core.records.attempts import work_key
 from infra.generate.contract.beginnings import begun
 from infra.generate.contract.scenario import Scenario
 
@@ -33,7 +34,7 @@ async def leaked() -> Scenario:
         ticket_id=ticket.ticket_id,
         task_id=ticket.task_id,
         attempt=ticket.attempt,
-        key=ticket.work_key,
+        key=work_key(ticket, ticket.attempt),
         worker_id="forge-1",
         executor="http",
         status=JobStatus.LEAKED,
