@@ -21,7 +21,7 @@ from functions._core.machine.overdue import TicketOverdue
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.placement.breaker import verdicts_of
 from functions._core.placement.signals import SignalKind, signals_of
-from functions._core.records.attempts import of_attempt, other_of, runs
+from functions._core.records.attempts import of_attempt, other_of, runs, work_key, work_keys
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.values import FlowStatus, ReportStatus, TicketStatus, Waiting
@@ -326,3 +326,15 @@ def test_whatever_the_order_of_reports_one_result_wins(
     assert (ticket.status is TicketStatus.COMPLETED) == bool(results)
     if results:
         assert (ticket.output, ticket.attempt) == (results[0], results[0])
+
+
+def test_each_of_two_attempts_has_a_job_of_its_own_and_keeps_it() -> None:
+    ticket = both()
+    first, second = (work_key(of_attempt(ticket, attempt), attempt) for attempt in (1, 2))
+    assert (first, work_key(ticket, 1), work_key(ticket, 2)) == (f"{ticket.ticket_id}-0", first, second)
+    assert first != second
+    assert work_keys(ticket) == {first, second}
+    (alone,) = after(ticket, WorkerLost("a", "is gone", {ticket.ticket_id: 1}), 20).tickets
+    assert (alone.attempt, other_of(alone)) == (2, None)
+    assert work_keys(alone) == {second}
+    assert work_keys(running()) == {first}
