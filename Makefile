@@ -9,8 +9,8 @@ export PYTHON
 export PYTHONDONTWRITEBYTECODE :=
 
 python := .venv/bin/python
-# How many test processes run beside each other: one more than the cores of CI, as tests also wait.
-PROCESSES ?= 3
+# How many test processes run beside each other: twice as many as CI has cores, as tests also wait.
+PROCESSES ?= 4
 ready := .venv/ready
 emulators := .venv/emulators/ready
 clients := .venv/clients/ready
