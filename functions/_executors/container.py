@@ -30,9 +30,8 @@ from functions._executors.port import (
     JobSucceeded,
     ToolCheck,
 )
-from functions._executors.programs import FLOOD_BYTES, VALUE_BYTES, variables_about
 from functions._executors.settings import ExecutorSettings
-from functions._executors.tail import ProgressLines, Tail
+from functions._executors.tail import FLOOD_BYTES, VALUE_BYTES, ProgressLines, Tail
 
 MIB = 1024 * 1024
 KEPT = "1h"
@@ -199,7 +198,7 @@ def _body(context: Context, *, network: bool) -> dict[str, Any]:
         "Image": given.image,
         **({"Cmd": list(given.argv)} if given.argv is not None else {}),
         **({"Entrypoint": list(given.entrypoint)} if given.entrypoint is not None else {}),
-        "Env": [f"{name}={value}" for name, value in {**variables_about(context), **given.env}.items()],
+        "Env": [f"{name}={value}" for name, value in {**context.variables, **given.env}.items()],
         "User": given.user,
         "Labels": {KEY_LABEL: context.idempotency_key},
         "HostConfig": {

@@ -9,7 +9,6 @@ from functions._core.executors.manifests import OWN
 from functions._core.masking import Mask
 from functions._executors.cluster import KEY, key_hash
 from functions._executors.port import JobContext
-from functions._executors.programs import variables_about
 
 CONTAINER = "job"
 """The one container of the pod."""
@@ -82,7 +81,7 @@ def secret_manifest(context: Context, job_uid: str) -> Mapping[str, Any]:
 def _container(context: Context) -> Mapping[str, Any]:
     given = context.parameters
     secret = secret_names(context)
-    known = {**variables_about(context), **given.env}
+    known = {**context.variables, **given.env}
     env: list[dict[str, Any]] = [
         {"name": one, "value": _literal(value)} for one, value in known.items() if one not in secret
     ]

@@ -40,8 +40,8 @@ from functions._executors.port import (
     JobSucceeded,
     ToolCheck,
 )
-from functions._executors.programs import FLOOD_BYTES
 from functions._executors.settings import ExecutorSettings
+from functions._executors.tail import FLOOD_BYTES
 
 BATCH = "batch/v1"
 LOOK_SECONDS = 2.0

@@ -13,8 +13,7 @@ from functions._adapters.http.reply import Reply
 from functions._core.masking import Mask, MaskedStream
 from functions._executors.cluster import ClusterApi
 from functions._executors.port import JobContext
-from functions._executors.programs import FLOOD_BYTES, VALUE_BYTES
-from functions._executors.tail import ProgressLines, Tail
+from functions._executors.tail import FLOOD_BYTES, VALUE_BYTES, ProgressLines, Tail
 
 READ_BYTES = 1024 * 1024
 """Bytes of one read."""

@@ -118,6 +118,22 @@ class JobContext(Generic[P]):
         """Time until the attempt times out; never below 0."""
         return max(0.0, self.remaining())
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables by which a program knows its task."""
+        about = {
+            "TICKET_ID": self.ticket_id,
+            "FLOW_ID": self.flow_id,
+            "PLAN_ID": self.plan_id,
+            "TASK_ID": self.task_id,
+            "TASK_TYPE": self.task_type.value,
+            "ATTEMPT": str(self.attempt),
+            "CORRELATION_ID": self.correlation_id,
+            "IDEMPOTENCY_KEY": self.idempotency_key,
+            "TRACEPARENT": self.traceparent or "",
+        }
+        return {f"FLOWC_{name}": value.replace("\0", "") for name, value in about.items()}
+
     def refuse_secrets(self, shown: object, why: str, kind: str = "secret_in_parameters") -> None:
         """Raise `CallFailed` where a secret is in what others than the job can see; `why` says who can."""
         if Mask(self.secrets).is_in(shown):

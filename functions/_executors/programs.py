@@ -34,14 +34,8 @@ from functions._executors.port import (
 from functions._executors.process_group import ProcessGroup, done
 from functions._executors.sandbox import Sandbox
 from functions._executors.settings import ExecutorSettings
-from functions._executors.tail import ProgressLines, Tail
+from functions._executors.tail import FLOOD_BYTES, VALUE_BYTES, ProgressLines, Tail
 from functions._executors.work_folder import folder_for, remove_folder
-
-FLOOD_BYTES = 64 * 1024 * 1024
-"""Bytes that a program may write to its streams; one that writes more is ended."""
-
-VALUE_BYTES = 256 * 1024
-"""Bytes of standard output that may be the value of a task."""
 
 NEWS_SECONDS = 1.0
 """How long a look waits for the end."""
@@ -289,26 +283,10 @@ def last_words(end: ProgramEnd) -> str:
     return (end.stderr.strip() or end.stdout.strip())[-2_000:]
 
 
-def variables_about(context: JobContext[Any]) -> dict[str, str]:
-    """Return the variables by which a program knows its task."""
-    about = {
-        "TICKET_ID": context.ticket_id,
-        "FLOW_ID": context.flow_id,
-        "PLAN_ID": context.plan_id,
-        "TASK_ID": context.task_id,
-        "TASK_TYPE": context.task_type.value,
-        "ATTEMPT": str(context.attempt),
-        "CORRELATION_ID": context.correlation_id,
-        "IDEMPOTENCY_KEY": context.idempotency_key,
-        "TRACEPARENT": context.traceparent or "",
-    }
-    return {f"FLOWC_{name}": value.replace("\0", "") for name, value in about.items()}
-
-
 def _environment(context: JobContext[Any], folder: Path) -> dict[str, str]:
     """Return the variables of every program: none of the worker's own but where programs are found."""
     general = {"PATH": search_path(), "HOME": str(folder), "LANG": os.environ.get("LANG", "C.UTF-8")}
-    return general | variables_about(context)
+    return general | context.variables
 
 
 def search_path() -> str:

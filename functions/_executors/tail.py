@@ -7,6 +7,12 @@ from functions._core.masking import Mask
 TAIL_BYTES = 64 * 1024
 """Bytes kept of the end of each stream of a program."""
 
+FLOOD_BYTES = 64 * 1024 * 1024
+"""Bytes that a program may write to its streams; one that writes more is ended."""
+
+VALUE_BYTES = 256 * 1024
+"""Bytes of standard output that may be the value of a task."""
+
 LINE_BYTES = 1_000
 """Bytes of a line that may be about progress."""
 

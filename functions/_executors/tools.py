@@ -29,7 +29,7 @@ from functions._executors.port import (
     ToolCheck,
 )
 from functions._executors.process_group import done
-from functions._executors.programs import NEWS_SECONDS, Program, found, search_path, variables_about
+from functions._executors.programs import NEWS_SECONDS, Program, found, search_path
 from functions._executors.sandbox import INSIDE, Sandbox
 from functions._executors.settings import PREFIX, ExecutorSettings
 from functions._executors.work_folder import folder_for, remove_folder
@@ -122,7 +122,7 @@ class ToolJob:
         self._given.refuse_secrets(argv, why, "secret_in_arguments")
         confined = self._sandbox.confine(argv, self.folder, ".", LIMITS, network=self._network)
         general = {"PATH": search_path(), "HOME": str(confined.folder), "LANG": os.environ.get("LANG", "C.UTF-8")}
-        variables = {**general, **variables_about(self.context), **self._passed, **(env or {})}
+        variables = {**general, **self.context.variables, **self._passed, **(env or {})}
         kind = QuietProgram if quiet else Program
         try:
             program = await kind.start(confined.argv, b"", variables, self.folder, self.context)

@@ -74,8 +74,8 @@ def test_every_field_of_a_view_that_is_plain_is_in_the_message() -> None:
     inner = {  # how a ticket is worked on: `why` tells it
         "acknowledged_at", "announced", "asked", "candidates", "compensates", "critical", "dependants", "domain",
         "emissions", "excluded_workers", "freeze_exception", "guard_release", "hedge", "heartbeat_timeout_ms",
-        "idempotent", "late", "latest_start", "level",
-        "log_bytes", "open_dependencies", "perhaps_begun", "ready_at", "reason", "refusals", "refused_by", "retry", "runs",
+        "idempotent", "late", "latest_start", "level", "runs",
+        "log_bytes", "open_dependencies", "perhaps_begun", "ready_at", "reason", "refusals", "refused_by", "retry",
         "schedule_to_start_ms", "skipped", "tail_ms", "turn", "undo", "until", "waiting", "waiting_since", "log",
         "next_wakeup_at", "children", "control", "index", "item", "labels", "parent", "scope",
     }  # fmt: skip

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from functions._executors.command import CommandExecutor
-from functions._executors.programs import FLOOD_BYTES
 from functions._executors.python import PythonExecutor
 from functions._executors.sandbox import Sandbox
 from functions._executors.settings import ExecutorSettings
+from functions._executors.tail import FLOOD_BYTES
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
 from tests.conftest import require
