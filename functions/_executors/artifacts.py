@@ -12,7 +12,7 @@ from typing import Any
 import re2  # type: ignore[import-untyped]
 
 from functions._core.executors.execute import Artifact, KeptFile
-from functions._executors.file_store import StoredFile, StoreFailed
+from functions._executors.stored_files import StoredFile, StoreFailed
 from functions._executors.work_folder import DEEPEST, depth_of
 
 MOST_FILES = 100

@@ -1,10 +1,7 @@
 """Where files of jobs are kept that outlive them: whole logs, and artifacts. A folder, or a bucket of S3 or its like.
 
-    <root>/<ticket>/<attempt>/log.txt
-    <root>/<ticket>/<attempt>/artifacts/<path below the folder of the job>
-
-Its methods block: whoever has an event loop calls them from a thread. A file of the same name replaces the former one,
-as the same attempt may be begun again.
+<root>/<ticket>/<attempt>/log.txt
+<root>/<ticket>/<attempt>/artifacts/<path below the folder of the job>
 """
 
 import os
@@ -12,8 +9,10 @@ import stat
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
+
+from functions._executors.stored_files import FileStore, StoredFile, StoreFailed
 
 PART_BYTES = 8 * 1024 * 1024
 """Bytes of a part of an upload; S3 takes no fewer than 5 MiB, and no more than 10,000 parts."""
@@ -21,40 +20,6 @@ PART_BYTES = 8 * 1024 * 1024
 CHUNK = 1024 * 1024
 
 BUCKET = "s3://"
-
-
-class StoreFailed(Exception):
-    """A file could not be kept, or cannot be read; it says why."""
-
-
-class StoredFile(Protocol):
-    """A file that is being written."""
-
-    @property
-    def uri(self) -> str:
-        """Where it is."""
-
-    def write(self, data: bytes) -> None:
-        """Add to it. Raises `StoreFailed`."""
-
-    def close(self) -> None:
-        """Make it whole. Raises `StoreFailed`."""
-
-    def discard(self) -> None:
-        """Let go of it, unfinished; never raises."""
-
-
-class FileStore(Protocol):
-    """Keeps files below one root."""
-
-    def create(self, name: str) -> StoredFile:
-        """Begin a file; its name is a relative path that leads nowhere else. Raises `StoreFailed`."""
-
-    def read(self, uri: str) -> Iterator[bytes]:
-        """Yield the content of a file of this store. Raises `StoreFailed`, also for one of another place."""
-
-    def fault(self) -> str:
-        """Return why no file could be kept, as far as can be seen without keeping one; empty for no reason."""
 
 
 def store_at(where: str) -> FileStore | None:

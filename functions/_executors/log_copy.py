@@ -8,7 +8,7 @@ import asyncio
 import threading
 
 from functions._core.masking import Mask, MaskedStream
-from functions._executors.file_store import FileStore, StoredFile, StoreFailed
+from functions._executors.stored_files import FileStore, StoredFile, StoreFailed
 
 WAITING_BYTES = 16 * 1024 * 1024
 """Bytes of one log that wait in memory for the store."""

@@ -17,7 +17,7 @@ from pydantic import Field
 from functions._core.executors.parameters import ExecutorParameters
 from functions._core.masking import Mask
 from functions._core.records.values import JsonObject, Model, TaskType
-from functions._executors.file_store import StoredFile
+from functions._executors.stored_files import StoredFile
 
 P = TypeVar("P", bound=ExecutorParameters)
 """The parameters of one executor."""

@@ -19,7 +19,6 @@ from functions._core.executors.execute import Artifact, Limits, ProgramOutputs, 
 from functions._core.masking import Mask, MaskedStream
 from functions._core.records.values import Model
 from functions._executors.artifacts import ArtifactsRefused, artifacts_in, put_files
-from functions._executors.file_store import StoredFile, StoreFailed
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -34,6 +33,7 @@ from functions._executors.port import (
 from functions._executors.process_group import ProcessGroup, done
 from functions._executors.sandbox import Sandbox
 from functions._executors.settings import ExecutorSettings
+from functions._executors.stored_files import StoredFile, StoreFailed
 from functions._executors.tail import FLOOD_BYTES, VALUE_BYTES, ProgressLines, Tail
 from functions._executors.work_folder import folder_for, remove_folder
 

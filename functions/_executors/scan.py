@@ -31,7 +31,6 @@ from functions._core.guards.detector import without_secrets
 from functions._core.masking import Mask
 from functions._core.records.values import TaskType
 from functions._executors.artifacts import artifacts_in
-from functions._executors.file_store import StoredFile, StoreFailed
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -49,6 +48,7 @@ from functions._executors.scanners.port import NotRun, ScanJob, Scanned, ToolFau
 from functions._executors.scanners.table import ScanSettings, scanners_for
 from functions._executors.scanners.target import TargetRefused, laid_out
 from functions._executors.settings import ExecutorSettings
+from functions._executors.stored_files import StoredFile, StoreFailed
 from functions._executors.work_folder import folder_for, remove_folder
 
 REPORT = "findings.sarif"

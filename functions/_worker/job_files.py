@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 from functions._core.masking import Mask
-from functions._executors.file_store import FileStore, StoredFile
 from functions._executors.log_copy import CLOSE_SECONDS, LogCopy
 from functions._executors.port import JobContext
+from functions._executors.stored_files import FileStore, StoredFile
 from functions._executors.work_folder import safe_name
 from functions._observability.logs import log
 from functions._worker.context import CONTEXT

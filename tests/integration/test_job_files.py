@@ -16,11 +16,12 @@ from functions._core.events.reports import LOG_LIMIT
 from functions._core.masking import Mask, MaskedStream
 from functions._executors import file_store
 from functions._executors.command import CommandExecutor
-from functions._executors.file_store import FileStore, FolderStore, StoreFailed, store_at
+from functions._executors.file_store import FolderStore, store_at
 from functions._executors.local_tests import SuiteCommandExecutor
 from functions._executors.log_copy import LogCopy
 from functions._executors.scan import ScanExecutor
 from functions._executors.settings import ExecutorSettings
+from functions._executors.stored_files import FileStore, StoreFailed
 from functions._worker import runs
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed

@@ -20,7 +20,7 @@ from typing import IO, cast
 from urllib.parse import unquote, urlsplit
 
 from functions._core.executors.scan import ArtifactReference, ScanTarget
-from functions._executors.file_store import StoreFailed
+from functions._executors.stored_files import StoreFailed
 from functions._executors.work_folder import remove_folder
 
 MOST_FILES = 5_000
