@@ -55,7 +55,7 @@ class ServiceCaller:
 
     async def answer(self, call: ServiceCall, context: JobContext[Any]) -> OutboundAnswer:
         """Return the answer, whatever its status; raise `CallFailed`."""
-        seconds = max(0.1, min(call.seconds, context.seconds_left))
+        seconds = max(0.1, min(call.seconds, context.seconds_left, context.call_seconds))
         try:
             asking = self._client.request(
                 call.method, call.url, headers=call.headers, body=call.body, timeout=seconds, limit=ANSWER_BYTES

@@ -50,8 +50,10 @@ from functions._executors.port import (
 )
 from functions._observability.logs import log
 
-SECONDS = 20.0
-"""How long one look may take, with all of its calls: less than an invocation may."""
+SECONDS, CALL_SECONDS = 20.0, 15.0
+"""How long one look may take, with all of its calls: less than an invocation may; and how long one of the calls."""
+
+NO_ANSWER = f"no answer within {SECONDS:g} s"
 
 LEASE = timedelta(seconds=60)
 """For so long a job is left to the process that works on it."""
@@ -165,7 +167,10 @@ class OwnJobs:
         except CallFailed as failure:
             await self._not_begun(record, version, ticket, failure)
         except TimeoutError:
-            await self._not_begun(record, version, ticket, CallFailed(f"no answer within {SECONDS:g} s"))
+            # What was asked for may have begun; `start` looks for it, where the task may be begun twice.
+            again = ticket.idempotent or record.job_id is not None
+            kind = "" if again else "unknown_outcome"
+            await self._not_begun(record, version, ticket, CallFailed(NO_ANSWER, transient=again, kind=kind))
         else:
             await self._said(job, state)
 
@@ -242,9 +247,9 @@ class OwnJobs:
     async def _not_begun(self, record: JobRecord, version: int, ticket: Ticket, failure: CallFailed) -> None:
         """Let a job that could not be begun, or made ready to be looked at, be tried again, or let its attempt fail."""
         now = self._ports.clock.now()
-        left = (ticket.until - now).total_seconds() if ticket.until is not None else 0.0
         known = record.job_id is not None
-        if failure.transient and (known or record.faults < FAULTS) and failure.after_seconds <= left:
+        in_time = failure.after_seconds <= _seconds_left(ticket, now)
+        if failure.transient and (known or record.faults < FAULTS) and in_time:
             waits = self._next(record, failure)
             await self._kept(record.but(held_until=None, **waits), version)
             return
@@ -288,7 +293,7 @@ class OwnJobs:
         except Conflict:
             return
         except (CallFailed, TimeoutError) as error:
-            failure = error if isinstance(error, CallFailed) else CallFailed(f"no answer within {SECONDS:g} s")
+            failure = error if isinstance(error, CallFailed) else CallFailed(NO_ANSWER)
             if failure.transient and record.faults < FAULTS:
                 await self._kept(record.but(held_until=None, **self._next(record, failure)), version)
             else:
@@ -344,14 +349,12 @@ class OwnJobs:
         return _Job(record, version, ticket, executor, context, lines, mask)
 
     def _context(
-        self,
-        record: JobRecord,
-        ticket: Ticket,
-        parameters: ExecutorParameters,
-        secrets: Sequence[str],
-        lines: Lines,
+        self, record: JobRecord, ticket: Ticket, parameters: ExecutorParameters, secrets: Sequence[str], lines: Lines
     ) -> JobContext[Any]:
-        until = asyncio.get_running_loop().time() + SECONDS
+        clock, now = asyncio.get_running_loop().time, self._ports.clock.now()
+        # The time of an attempt is over when its job is cancelled; to cancel it takes a moment all the same.
+        seconds = max(SECONDS, 0.0 if record.unwanted_at else _seconds_left(ticket, now))
+        until = clock() + seconds
         return JobContext(
             parameters=parameters,
             ticket_id=ticket.ticket_id,
@@ -365,9 +368,15 @@ class OwnJobs:
             correlation_id=ticket.correlation_id,
             traceparent=f"00-{ticket.trace_id}-{ticket.span_id}-01",
             secrets=secrets,
-            remaining=lambda: until - asyncio.get_running_loop().time(),
+            remaining=lambda: until - clock(),
+            call_seconds=CALL_SECONDS,
             write=lines.add,
         )
+
+
+def _seconds_left(ticket: Ticket, now: datetime) -> float:
+    """Return how long the attempt may take from now on; it may have been accepted a moment ago."""
+    return (add_time(ticket.acknowledged_at or now, ticket.timeout) - now).total_seconds()
 
 
 def _new(ticket: Ticket, now: datetime) -> JobRecord:

@@ -8,6 +8,7 @@ Faults of calls (an API that is away, a rate limit) are `CallFailed`: the worker
 that has ended badly is no fault of a call: `poll` returns `JobFailed`.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -104,6 +105,8 @@ class JobContext(Generic[P]):
     secrets: Sequence[str] = ()
     """The values in the parameters that are secrets: never an argument, an address or a label of a job."""
     remaining: Callable[[], float] = field(default=lambda: 180.0)
+    call_seconds: float = math.inf
+    """How long one call may take: where nothing is held for long, less than the attempt."""
     write: Callable[[bytes], None] = field(default=lambda _: None)
     """Adds to the log of the ticket, as it comes."""
     tell: Callable[[float | None, str], None] = field(default=lambda _percent, _message: None)

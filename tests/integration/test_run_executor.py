@@ -303,8 +303,12 @@ class TestFaults:
             flow = await world.ended(flow_id)
             ticket = (await world.tickets(flow_id))["a"]
             assert (flow.outcome, ticket.reason and ticket.reason.code) == ("FAILED", "unknown_outcome")
-            [job] = await records(world.ports)
-            assert (job.status, job.key) == (JobStatus.LEAKED, service.jobs["job-1"].key)
+
+            async def leaked() -> Any:
+                [job] = await records(world.ports)
+                return job if job.status is JobStatus.LEAKED else None
+
+            assert (await eventually(leaked, "the job to be named")).key == service.jobs["job-1"].key
         assert len(service.jobs) == 1
 
     async def test_an_executor_that_breaks_fails_its_ticket_and_nothing_else(
@@ -434,3 +438,24 @@ class TestPlace:
 
 async def gone() -> bool:
     return False
+
+
+async def test_a_job_has_the_time_of_its_attempt_and_each_call_a_part_of_a_look(
+    tmp_path: Path, service: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[float] = []
+
+    def heard(call: Any) -> Any:
+        async def timed(self: HttpExecutor, context: Any, *more: Any) -> Any:
+            left.append(context.seconds_left)
+            assert context.call_seconds < 20
+            return await call(self, context, *more)
+
+        return timed
+
+    for name in ("start", "poll"):
+        monkeypatch.setattr(HttpExecutor, name, heard(getattr(HttpExecutor, name)))
+    async with own_world(tmp_path) as world:
+        flow_id = await submitted(world, job_parameters(service.url), timeout_ms=600_000)
+        assert (await world.ended(flow_id)).outcome == "COMPLETED"
+    assert 500 < min(left) <= max(left) <= 600
