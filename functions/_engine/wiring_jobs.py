@@ -51,6 +51,7 @@ def _in_every_artifact() -> None:
     """Import what the registry imports by its name: an artifact has what can be reached by imports."""
     from functions._executors import (  # noqa: F401
         argocd,
+        code_forge,
         flux,
         function,
         github_actions,

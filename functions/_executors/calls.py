@@ -31,6 +31,9 @@ ANSWER_BYTES = 256 * 1024
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same call may go well."""
 
+GONE = frozenset({404, 409, 410})
+"""Statuses of a job that has ended before it was cancelled."""
+
 UNREAD = frozenset({429, 503})
 """Those of them that say that nothing was done."""
 

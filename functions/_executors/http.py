@@ -12,6 +12,7 @@ from functions._adapters.http.outbound import OutboundAnswer
 from functions._core.executors.answers import value_or_none
 from functions._core.executors.execute import Compared, HttpParameters, Polling
 from functions._executors.calls import (
+    GONE,
     CallExecutor,
     ServiceCall,
     beside,
@@ -31,9 +32,6 @@ from functions._executors.port import (
 
 SAFE = frozenset({"GET", "OPTIONS", "PUT", "DELETE"})
 """Methods that may be repeated by their meaning (RFC 9110)."""
-
-GONE = frozenset({404, 409, 410})
-"""Statuses of a job that has ended before it was cancelled."""
 
 HTTP_NOT_FOUND = 404
 

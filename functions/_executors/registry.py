@@ -20,6 +20,7 @@ OWN: Mapping[str, str] = {
     "k8s_job": "functions._executors.k8s_job:K8sJobExecutor",
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",
+    "code_forge": "functions._executors.code_forge:CodeForgeExecutor",
     "scan": "functions._executors.scan:ScanExecutor",
     "github_actions": "functions._executors.github_actions:GithubActionsExecutor",
     "gitlab_ci": "functions._executors.gitlab_ci:GitlabCiExecutor",

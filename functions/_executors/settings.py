@@ -61,7 +61,7 @@ class ExecutorSettings(BaseModel):
     )
     repositories: tuple[str, ...] = Field(
         (),
-        description="Repositories, projects and jobs that executors may use, with commas between, as patterns such as "
+        description="Repositories, projects, jobs and artifacts that executors may use, with commas between, such as "
         "`acme/*`: `*` stands for anything without `/`, `**` for anything. Without any, none",
     )
     poll_seconds: float = Field(

@@ -48,6 +48,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "container": ExecutorEntry(EXECUTE, WORK),
     "k8s_job": ExecutorEntry(EXECUTE, WORK),
     "function": ExecutorEntry(EXECUTE, WORK),
+    "code_forge": ExecutorEntry("build", frozenset({TaskType.BUILD})),
     "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE})),
     "github_actions": ExecutorEntry("test", TESTS),
     "gitlab_ci": ExecutorEntry("test", TESTS),
@@ -74,6 +75,7 @@ def _models() -> Mapping[str, type[ExecutorParameters]]:
     # They are imported with the first plan that names an executor: most plans name none.
     from functions._core.executors import (  # noqa: PLC0415
         argocd,
+        build,
         cluster,
         cluster_deploy,
         container,
@@ -85,7 +87,7 @@ def _models() -> Mapping[str, type[ExecutorParameters]]:
         testing,
     )
 
-    modules = (argocd, cluster, cluster_deploy, container, execute, helm, sam, scan, terraform, testing)
+    modules = (argocd, build, cluster, cluster_deploy, container, execute, helm, sam, scan, terraform, testing)
     return {name: model for module in modules for name, model in module.MODELS.items()}
 
 
