@@ -9,7 +9,7 @@ import pytest
 
 from functions._executors import ci_runs, github_actions
 from functions._executors.github_actions import GithubActionsExecutor
-from functions._executors.port import JobRunning
+from functions._executors.port import JobFailed, JobHandle, JobRunning, JobState
 from functions._worker.jobs import JobsExecutor
 from tests.support.ci import COVERAGE, GREEN, JUNIT, failure, run, settings_for
 from tests.support.github_api import TOKEN, GithubServer, rate_limited, zipped
@@ -233,6 +233,27 @@ class TestOnce:
         failed = await failure(jobs, TESTS)
         assert (failed.kind, failed.retryable) == ("run_not_found", False)
         assert "run-name" in failed.message
+
+    async def test_how_long_it_is_not_to_be_seen_is_known_to_every_process(
+        self, github: GithubServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ci_runs, "UNSEEN_SECONDS", 0.2)
+        github.tells_runs = github.titled = False
+
+        async def looked_at(handle: JobHandle | None) -> tuple[JobHandle, JobState]:
+            executor = GithubActionsExecutor(settings_for("GITHUB", github.url, TOKEN))
+            context = ci_context(executor)
+            handle = JobHandle.model_validate_json((handle or await executor.start(context)).model_dump_json())
+            state = await executor.poll(context, handle)
+            await executor.aclose()
+            return handle, state
+
+        handle, state = await looked_at(None)
+        async with asyncio.timeout(30):
+            while isinstance(state, JobRunning):
+                handle, state = await looked_at(handle)
+        assert isinstance(state, JobFailed)
+        assert state.kind == "run_not_found"
 
 
 class TestTrouble:
