@@ -344,6 +344,8 @@ def _counted(outputs: SuiteOutputs) -> str:
 def _may_have_begun(context: JobContext[Any]) -> bool:
     """Whether an earlier call, or an attempt with the same key that was lost, may have begun a run."""
     retries = context.idempotency_key.rpartition("-")[2]
+    if retries == f"h{context.attempt}":  # it hedges another attempt, and nobody has had its key before
+        return context.may_have_begun
     return context.may_have_begun or not retries.isdecimal() or context.attempt > int(retries) + 1
 
 

@@ -168,6 +168,15 @@ class TestOnce:
         assert (await run(jobs, TESTS, attempt=3))["url"].endswith("/1002")
         assert len(github.runs) == 3
 
+    async def test_an_attempt_that_hedges_another_one_looks_once_for_a_run_and_begins_its_own(
+        self, github: GithubServer, jobs: JobsExecutor
+    ) -> None:
+        github.add("Tests t-1-0")
+        await run(jobs, TESTS, attempt=2, idempotency_key="t-1-0-h2")
+        methods = [request.method for request in github.requests]
+        assert methods[:2] == ["GET", "POST"]
+        assert github.runs[1001].inputs["flowc_key"] == "t-1-0-h2"
+
     async def test_a_title_with_a_longer_key_is_another_job(self, github: GithubServer, jobs: JobsExecutor) -> None:
         for title in ("Tests t-1-01", "Tests at-1-0", "t-1-0-extra"):
             github.add(title, status="completed", conclusion="success")
