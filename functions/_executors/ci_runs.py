@@ -9,7 +9,7 @@ import asyncio
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from time import monotonic
+from time import monotonic, time
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from pydantic import ValidationError
@@ -41,7 +41,7 @@ GROWTH, MOST_GROWTH = 1.25, 3.0
 """By how much the pause between two looks grows each time, and how often it may be as long as the first one at most."""
 
 PATIENCE = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between looks for a run that may have begun and is not to be seen yet."""
+"""Seconds between looks for a run that may have begun and is not to be seen yet; fewer where calls have to be short."""
 
 UNSEEN_SECONDS = 300.0
 """After that a run that was asked for and is not to be seen has failed."""
@@ -57,6 +57,9 @@ RUN = "run"
 
 AFTER = "after"
 """Of a handle without: the run with the same key that has failed before."""
+
+ASKED = "asked"
+"""Likewise: when the run was asked for, in seconds since 1970."""
 
 
 class SeenRun(NamedTuple):
@@ -93,7 +96,6 @@ class CiExecutor(JobExecutor[SP]):
         self.api = api
         self._runs: dict[str, str] = {}
         self._looks: dict[str, int] = {}
-        self._unseen: dict[str, float] = {}
         self._unsure: set[str] = set()
 
     @abstractmethod
@@ -134,7 +136,7 @@ class CiExecutor(JobExecutor[SP]):
         self._admit(context)
         key = context.idempotency_key
         begun = key in self._unsure or _may_have_begun(context)
-        known = await self._found(context, PATIENCE) if begun else await self.find(context, thorough=False)
+        known = await self._found(context) if begun else await self.find(context, thorough=False)
         self._unsure.discard(key)
         if known is not None and not known.hopeless:
             return _handle(known, key, adopted=True)
@@ -196,14 +198,15 @@ class CiExecutor(JobExecutor[SP]):
         why = "a secret is among the parameters, which everybody can see who may see the run"
         context.refuse_secrets(context.parameters.model_dump(mode="json"), why, "secret_in_inputs")
 
-    async def _found(self, context: JobContext[SP], pauses: Sequence[float]) -> SeenRun | None:
+    async def _found(self, context: JobContext[SP]) -> SeenRun | None:
         """Return the run with the key of the job, looking with patience for one that has not failed."""
-        for pause in (*pauses, None):
+        until = monotonic() + context.call_seconds
+        for pause in PATIENCE:
             seen = await self.find(context, thorough=True)
-            if pause is None or (seen is not None and not seen.hopeless):
+            if (seen is not None and not seen.hopeless) or monotonic() + pause > until:
                 return seen
             await asyncio.sleep(pause)
-        return None
+        return await self.find(context, thorough=True)
 
     async def _begun(self, context: JobContext[SP], handle: JobHandle) -> SeenRun | None:
         """Return the run that was begun for a handle; None while only one before it is to be seen."""
@@ -245,8 +248,7 @@ class CiExecutor(JobExecutor[SP]):
         return str(known) if known else None
 
     def _not_seen(self, handle: JobHandle) -> JobState:
-        since = self._unseen.setdefault(handle.job_id, monotonic())
-        if monotonic() - since > UNSEEN_SECONDS:
+        if time() - handle.data.get(ASKED, time()) > UNSEEN_SECONDS:
             self._forget(handle)
             text = f"the run was asked for and is not to be seen: {self.hint}"
             return JobFailed("run_not_found", text, retryable=False)
@@ -259,8 +261,8 @@ class CiExecutor(JobExecutor[SP]):
         return float(self._settings.poll_seconds * min(MOST_GROWTH, GROWTH ** min(looks, 100)))
 
     def _forget(self, handle: JobHandle) -> None:
-        for known in (self._runs, self._looks, self._unseen):
-            known.pop(handle.job_id, None)
+        self._runs.pop(handle.job_id, None)
+        self._looks.pop(handle.job_id, None)
 
 
 async def asked_once(
@@ -340,11 +342,15 @@ def _counted(outputs: SuiteOutputs) -> str:
 
 
 def _may_have_begun(context: JobContext[Any]) -> bool:
-    """Whether an earlier attempt with the same key was lost, so that there may be a run of it."""
+    """Whether an earlier call, or an attempt with the same key that was lost, may have begun a run."""
     retries = context.idempotency_key.rpartition("-")[2]
-    return not retries.isdecimal() or context.attempt > int(retries) + 1
+    if retries == f"h{context.attempt}":  # it hedges another attempt, and nobody has had its key before
+        return context.may_have_begun
+    return context.may_have_begun or not retries.isdecimal() or context.attempt > int(retries) + 1
 
 
 def _handle(run: SeenRun, key: str, *, adopted: bool, after: SeenRun | None = None) -> JobHandle:
-    known = {RUN: run.run_id} if run.run_id else {AFTER: after.run_id} if after is not None else {}
-    return JobHandle(job_id=run.run_id or key, url=run.url, adopted=adopted, data=known)
+    unseen = {ASKED: time()} | ({} if after is None else {AFTER: after.run_id})
+    return JobHandle(
+        job_id=run.run_id or key, url=run.url, adopted=adopted, data={RUN: run.run_id} if run.run_id else unseen
+    )

@@ -94,6 +94,8 @@ class JobContext(Generic[P]):
     attempt: int
     idempotency_key: str
     """The same for all attempts that lost their worker, another one after a failure: start a job once for each."""
+    may_have_begun: bool = False
+    """Whether an earlier call may have begun the job with this key, in this process or another one."""
     flow_id: str = ""
     plan_id: str = ""
     task_id: str = ""

@@ -221,6 +221,7 @@ class Runs:
             return RunVerdict.STOPPING
         if not self._has_room(len(self._runs) - bool(run)):
             return RunVerdict.BUSY
+        assignment = assignment.but(timeout_ms=min(assignment.timeout_ms, self._longest_ms or assignment.timeout_ms))
         written = Written(assignment.mask)
         context = TaskContext(assignment, written, partial(self._reporter.announce, assignment, self.cancel))
         task = asyncio.create_task(self._perform(run, context))
@@ -268,14 +269,13 @@ class Runs:
             await settle([former.task])
         beating = asyncio.create_task(self._say_that_it_runs(assignment))
         telling = asyncio.create_task(self._tell_log(context))
-        timeout_ms = min(assignment.timeout_ms, self._longest_ms or assignment.timeout_ms)
-        limit = asyncio.timeout(timeout_ms / 1000)
+        limit = asyncio.timeout(assignment.timeout_ms / 1000)
         try:
             async with limit:
                 output = await self._executor.run(assignment)
         except Exception as error:  # noqa: BLE001 - a faulty executor fails its task, never the worker
             if limit.expired():
-                return RunOutcome(failure=TaskFailed("timeout", f"no end within {timeout_ms} ms"))
+                return RunOutcome(failure=TaskFailed("timeout", f"no end within {assignment.timeout_ms} ms"))
             return RunOutcome(failure=TaskFailed.of(error))
         finally:
             beating.cancel()

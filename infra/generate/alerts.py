@@ -42,6 +42,10 @@ RUNBOOKS = "docs/operate/runbooks"
 """Where the pages are that alerts refer to, one for each, in this repository: a page is named like its alert."""
 
 
+METRICS = "the catalogue of metrics"
+"""What rules are made of."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One alert: `signal comparison threshold`, true for `lasting`. `reads` are the metrics of the signal."""
@@ -318,15 +322,9 @@ RULES: Sequence[Rule] = (
 
 def rules_file() -> str:
     """Return the rule file of Prometheus."""
-    lines = [
-        "# Made by `make observability` from the catalogue of metrics; do not edit.",
-        "groups:",
-        "  - name: flow-c",
-        "    rules:",
-    ]
+    lines = [*head_lines(METRICS), *group_lines("flow-c")]
     for rule in RULES:
-        about = {"summary": rule.summary, "description": rule.description, "runbook_url": rule.runbook}
-        lines += alert_lines(rule.alert, rule.expr, rule.lasting, {"severity": rule.severity}, about)
+        lines += alert_lines(rule.alert, rule.expr, rule.lasting, {"severity": rule.severity}, annotations_of(rule))
     for rule in RULES:
         labels = {"severity": "warning", "concerns": rule.alert}
         text = (
@@ -335,6 +333,22 @@ def rules_file() -> str:
         about = {"summary": "No data", "description": text, "runbook_url": f"{RUNBOOKS}/{NO_DATA}.md"}
         lines += alert_lines(NO_DATA, rule.no_data, "5m", labels, about)
     return "\n".join(lines) + "\n"
+
+
+def head_lines(source: str) -> list[str]:
+    """Return how a rule file begins that is made of `source`."""
+    return [f"# Made by `make observability` from {source}; do not edit.", "groups:"]
+
+
+def group_lines(name: str) -> list[str]:
+    """Return how a group of rules begins."""
+    return [f"  - name: {name}", "    rules:"]
+
+
+def annotations_of(rule: Rule, dashboard: str = "") -> dict[str, str]:
+    """Return the annotations of an alert; `dashboard` is the path of its dashboard, below the address of Grafana."""
+    texts = {"summary": rule.summary, "description": rule.description, "runbook_url": rule.runbook}
+    return {**texts, "dashboard_url": dashboard} if dashboard else texts
 
 
 def alert_lines(name: str, expr: str, lasting: str, labels: dict[str, str], annotations: dict[str, str]) -> list[str]:

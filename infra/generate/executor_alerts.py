@@ -6,7 +6,7 @@ stands beside it.
 
 from collections.abc import Sequence
 
-from infra.generate.alerts import Rule, alert_lines
+from infra.generate.alerts import Rule, alert_lines, annotations_of, group_lines, head_lines
 
 TASKS = "worker_tasks_total"
 LEAKED = "worker_jobs_leaked_total"
@@ -74,18 +74,8 @@ EXECUTOR_RULES: Sequence[Rule] = (
 
 def executor_rules_file() -> str:
     """Return the rule file of Prometheus."""
-    lines = [
-        "# Made by `make observability` from the catalogue of executors' metrics; do not edit.",
-        "groups:",
-        "  - name: flow-c-executors",
-        "    rules:",
-    ]
+    lines = [*head_lines("the catalogue of executors' metrics"), *group_lines("flow-c-executors")]
     for rule in EXECUTOR_RULES:
-        lines += alert_lines(rule.alert, rule.expr, rule.lasting, {"severity": rule.severity}, annotations_of(rule))
+        about = annotations_of(rule, DASHBOARD)
+        lines += alert_lines(rule.alert, rule.expr, rule.lasting, {"severity": rule.severity}, about)
     return "\n".join(lines) + "\n"
-
-
-def annotations_of(rule: Rule) -> dict[str, str]:
-    """Return the annotations of an alert."""
-    texts = {"summary": rule.summary, "description": rule.description}
-    return {**texts, "runbook_url": rule.runbook, "dashboard_url": DASHBOARD}

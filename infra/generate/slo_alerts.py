@@ -7,9 +7,8 @@ stands beside it: `SLAManagementSystemDown` says that nothing is reported at all
 """
 
 from collections.abc import Mapping, Sequence
-from json import dumps
 
-from infra.generate.alerts import CALLS, Rule
+from infra.generate.alerts import CALLS, METRICS, Rule, alert_lines, annotations_of, group_lines, head_lines
 
 CALCULATIONS = "sla_calculations_total"
 CALCULATION = "sla_calculation_duration_seconds"
@@ -227,25 +226,14 @@ def labels_of(rule: Rule) -> dict[str, str]:
     return {"severity": rule.severity, **about}
 
 
-def annotations_of(rule: Rule) -> dict[str, str]:
-    """Return the annotations of an alert."""
-    texts = {"summary": rule.summary, "description": rule.description}
-    return {**texts, "runbook_url": rule.runbook, "dashboard_url": DASHBOARD}
-
-
 def sla_rules_file() -> str:
     """Return the rule file of Prometheus."""
-    lines = ["# Made by `make observability` from the catalogue of metrics; do not edit.", "groups:"]
+    lines = head_lines(METRICS)
     for name, rules in GROUPS.items():
-        lines += [f"  - name: {name}", "    rules:"]
+        lines += group_lines(name)
         for rule in rules:
-            lines += [
-                f"      - alert: {rule.alert}",
-                f"        expr: {dumps(rule.expr)}",
-                f"        for: {rule.lasting}",
-            ]
-            for key, values in (("labels", labels_of(rule)), ("annotations", annotations_of(rule))):
-                lines += [f"        {key}:", *(f"          {name}: {dumps(text)}" for name, text in values.items())]
+            about = annotations_of(rule, DASHBOARD)
+            lines += alert_lines(rule.alert, rule.expr, rule.lasting, labels_of(rule), about)
     return "\n".join(lines) + "\n"
 
 

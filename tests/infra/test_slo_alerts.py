@@ -12,9 +12,9 @@ import yaml
 
 from functions._core.slo.rule_files import PAGE_ALERT, TICKET_ALERT
 from functions._observability.catalogue import CATALOGUE
-from infra.generate.alerts import RUNBOOKS, Rule
+from infra.generate.alerts import RUNBOOKS, Rule, annotations_of
 from infra.generate.dashboard import DASHBOARDS, dashboard
-from infra.generate.slo_alerts import GROUPS, SLA_RULES, alertmanager_file, annotations_of, labels_of, sla_rules_file
+from infra.generate.slo_alerts import DASHBOARD, GROUPS, SLA_RULES, alertmanager_file, labels_of, sla_rules_file
 from tests.conftest import ROOT
 from tests.support.http_api import running_api
 from tests.support.monitoring import alertmanager, promtool
@@ -119,7 +119,7 @@ def test_prometheus_fires_each_when_it_should(tmp_path: Path) -> None:
 def promtool_case(case: Case) -> dict[str, Any]:
     rule = BY_ALERT[case.alert]
     own = {name: text for name, text in labels_of(rule).items() if name != "slo"}
-    told = {name: filled(text, case.labels) for name, text in annotations_of(rule).items()}
+    told = {name: filled(text, case.labels) for name, text in annotations_of(rule, DASHBOARD).items()}
     expected = [{"exp_labels": {**own, **case.labels}, "exp_annotations": told}] if case.fires else []
     series = case.series if case.alert in {"SLAManagementSystemDown", "OperatorDown"} else {**UP, **case.series}
     return {
@@ -159,8 +159,10 @@ async def test_what_is_missed_when_it_is_not_reported_is_reported_from_the_start
 
 @pytest.mark.parametrize("rule", SLA_RULES, ids=lambda rule: rule.alert)
 def test_an_alert_says_what_to_do(rule: Rule) -> None:
-    assert {*annotations_of(rule)} == {"summary", "description", "runbook_url", "dashboard_url"}
-    assert annotations_of(rule)["dashboard_url"] == f"/d/{dashboard('sla')['uid']}"
+    made = [alert for group in yaml.safe_load(sla_rules_file())["groups"] for alert in group["rules"]]
+    [said] = [alert["annotations"] for alert in made if alert["alert"] == rule.alert]
+    assert {*said} == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert said["dashboard_url"] == f"/d/{dashboard('sla')['uid']}"
     assert rule.severity in {"warning", "critical"}
 
 

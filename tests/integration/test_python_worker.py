@@ -427,7 +427,10 @@ class TestServerless:
             assert (function.answers[0], function.answers[-1]) == (503, 202)
 
     async def test_a_task_that_takes_too_long_fails_in_time(self, platform: OneMachine) -> None:
-        async def forever(_task: dict[str, Any]) -> None:
+        left: list[float] = []
+
+        async def forever(_task: dict[str, Any], context: TaskContext) -> None:
+            left.append(context.seconds_left)
             await asyncio.Event().wait()
 
         async with Loopback() as server:
@@ -444,6 +447,7 @@ class TestServerless:
 
             await eventually(failed, "the attempt to fail")
             await platform.send(f"/api/v1/flows/{flow_id}/cancel", {"reason": "enough"})
+        assert 0 <= max(left) <= 0.05
 
     async def test_a_stranger_makes_it_do_nothing(self) -> None:
         did: list[object] = []

@@ -24,8 +24,10 @@ from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, Waiting
 from functions._core.records.worker import OWN_WORKER
 from functions._engine.settings import Settings, SettingsError
+from functions._executors import ci_runs, own_jobs
 from functions._executors.http import HttpExecutor
 from functions._hosts.one_machine.process import running
+from tests.support.gitlab_api import TOKEN, GitlabServer
 from tests.support.job_service import JobService, job_parameters
 from tests.support.loopback import Answer, Request, until
 from tests.support.ordering import SAID
@@ -459,3 +461,36 @@ async def test_a_job_has_the_time_of_its_attempt_and_each_call_a_part_of_a_look(
         flow_id = await submitted(world, job_parameters(service.url), timeout_ms=600_000)
         assert (await world.ended(flow_id)).outcome == "COMPLETED"
     assert 500 < min(left) <= max(left) <= 600
+
+
+async def test_a_run_of_a_ci_server_whose_beginning_was_cut_off_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_jobs, "SECONDS", 0.5)
+    monkeypatch.setattr(ci_runs, "PATIENCE", (0.02,) * 5)
+    asked, held = list[Request](), asyncio.Event()
+    async with GitlabServer() as gitlab:
+        answer = gitlab.answer
+
+        async def silent(request: Request) -> Answer:
+            answered = await answer(request)
+            if request.method == "POST" and not asked:
+                asked.append(request)
+                await held.wait()
+            return answered
+
+        gitlab.answer = silent
+        environment = {
+            "WORKER_GITLAB_URL": gitlab.url,
+            "WORKER_GITLAB_TOKEN": TOKEN,
+            "WORKER_REPOSITORIES": "acme/**",
+            "WORKER_POLL_SECONDS": "0.05",
+        }
+        async with own_world(tmp_path, executors="gitlab_ci", environment=environment) as world:
+            given = {"provider": "gitlab_ci", "project": "acme/web/shop", "ref": "main"}
+            flow_id = await submitted(world, given, task_type="TEST")
+            flow = await world.ended(flow_id)
+            output = (await world.tickets(flow_id))["a"].output
+            held.set()
+        assert flow.outcome == "COMPLETED", flow.reasons
+        assert (len(gitlab.pipelines), output["job"]["adopted"]) == (1, True)
