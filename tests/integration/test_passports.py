@@ -1,5 +1,6 @@
 """Passports over HTTP and at the command line: made by each store, checked without the platform."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from functions._core.passport.envelope import checked
 from functions._core.passport.seal import hash_of
 from functions._engine.passport_key import passport_key
 from functions._engine.settings import Settings
+from functions.api.services import PassportSigner
 from tests.support.every_store import OnDynamo, OnMemory, OnPostgres, OnSqlite
 from tests.support.http_api import Api, problem_of, running_api
+from tests.support.ordering import silent
 from tests.support.processes import running_platform
 from tests.support.world import decision, task
 
@@ -81,6 +84,22 @@ class PassportsSuite:
         flow_id = await api.world.submit(decision(task("a"), final_decision="review_required"))
         problem_of(await api.client.get(f"/api/v1/flows/{flow_id}/passport"), 409, "not_ended")
         problem_of(await api.client.get("/api/v1/flows/nobody/passport"), 404, "unknown_flow")
+
+    async def test_a_flow_that_goes_on_while_it_is_read_has_none(self, api: Api) -> None:
+        refused = {"type": "Broken", "message": "no", "retryable": False}
+        api.world.workers.behave = lambda _given: {"status": "FAILED", "error": refused}
+        flow_id = await api.world.submit(decision(task("a")))
+        await api.world.ended(flow_id)
+        api.world.workers.behave = silent
+        loop, services = asyncio.get_running_loop(), api.app.state.services
+
+        def key_after_a_redrive() -> PassportSigner:
+            redrive = api.client.post(f"/api/v1/flows/{flow_id}/redrive", json={})
+            asyncio.run_coroutine_threadsafe(redrive, loop).result().raise_for_status()
+            return services.passport_key()
+
+        api.app.state.services = replace(services, passport_key=key_after_a_redrive)
+        problem_of(await api.client.get(f"/api/v1/flows/{flow_id}/passport"), 409, "not_ended")
 
 
 class TestMemory(OnMemory, PassportsSuite):
