@@ -21,7 +21,7 @@ from functions._core.passport.envelope import checked
 from functions._core.passport.seal import hash_of
 from functions._engine.passport_key import passport_key
 from functions._engine.settings import Settings
-from functions.api.services import PassportSigner
+from functions.api.services import ApiServices, PassportSigner
 from tests.support.every_store import OnDynamo, OnMemory, OnPostgres, OnSqlite
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.ordering import silent
@@ -91,9 +91,10 @@ class PassportsSuite:
         flow_id = await api.world.submit(decision(task("a")))
         await api.world.ended(flow_id)
         api.world.workers.behave = silent
-        loop, services = asyncio.get_running_loop(), api.app.state.services
+        loop = asyncio.get_running_loop()
+        services: ApiServices = api.app.state.services
 
-        def key_after_a_redrive() -> PassportSigner:
+        def key_after_a_redrive() -> PassportSigner | None:
             redrive = api.client.post(f"/api/v1/flows/{flow_id}/redrive", json={})
             asyncio.run_coroutine_threadsafe(redrive, loop).result().raise_for_status()
             return services.passport_key()
