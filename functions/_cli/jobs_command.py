@@ -27,15 +27,8 @@ async def _jobs(limit: int, url: str, api_key: str, *, leaked: bool, as_json: bo
     from functions._cli.client import PlatformClient
 
     status = "LEAKED" if leaked else None
-    found: list[JsonObject] = []
-    cursor: str | None = None
     async with PlatformClient(url, api_key) as client:
-        while len(found) < limit:
-            page = await client.get("/api/v1/jobs", limit=min(limit - len(found), 500), status=status, cursor=cursor)
-            found += page["items"]
-            cursor = page["cursor"]
-            if cursor is None:
-                break
+        found = (await client.page("/api/v1/jobs", limit=limit, status=status))["items"]
     if as_json:
         print_json(found)
     else:

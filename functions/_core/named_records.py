@@ -21,7 +21,7 @@ class NamedRecords(Generic[M]):
 
     def __init__(self, space: str, model: type[M], at_most: int) -> None:
         """Read `model`; people may make so many of them `at_most`."""
-        self.space, self.at_most = space, at_most
+        self.space, self.model, self.at_most = space, model, at_most
 
         def parsed(value: bytes) -> M | None:
             try:

@@ -1,6 +1,6 @@
 """The key that signs passports: the first private one of FLOWC_TOKEN_KEYS, or on one machine one of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from functions._engine.jose import SigningKey, signing_keys
@@ -40,7 +40,7 @@ def passport_key(settings: Settings) -> PassportKey | None:
     key = signing_keys(pem)[0]
     if not isinstance(key, SigningKey):
         raise TypeError("the first key signs")  # `signing_keys` says so
-    return PassportKey(key.public.kid, key.public.algorithm, _public_pem(pem), _signing(key))
+    return PassportKey(key.public.kid, key.public.algorithm, _public_pem(key.public.jwk), _signing(key))
 
 
 def _signing(key: SigningKey) -> Callable[[bytes], bytes]:
@@ -56,14 +56,13 @@ def _signing(key: SigningKey) -> Callable[[bytes], bytes]:
     return sign
 
 
-def _public_pem(pem: str) -> str:
-    """Return the public key of the first private key of PEM blocks."""
+def _public_pem(jwk: Mapping[str, str]) -> str:
     from cryptography.hazmat.primitives import serialization
+    from jwt import PyJWK
 
-    block = "-----BEGIN " + pem.replace("\\n", "\n").split("-----BEGIN ")[1]
-    public = serialization.load_pem_private_key(block.encode(), password=None).public_key()
     form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return public.public_bytes(serialization.Encoding.PEM, form).decode()
+    public: bytes = PyJWK(dict(jwk)).key.public_bytes(serialization.Encoding.PEM, form)
+    return public.decode()
 
 
 def _new_key() -> bytes:

@@ -1,22 +1,25 @@
 """Admission policies: what becomes of flows while an error budget is spent, or a freeze lasts."""
 
+from functools import partial
+
 from fastapi import Request, Response
 
-from functions._core.errors import Rejected
 from functions._core.records.values import Model
 from functions._core.slo import stored
 from functions._core.slo.admission import AdmissionPolicy, AdmissionPolicyForm
 from functions.api.access import acting
-from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
+from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
-from functions.api.problems import not_found
-from functions.api.questions import named, sound
+from functions.api.named_changes import delete_named, put_named
+from functions.api.questions import found, named
 from functions.api.routes import Routes
 from functions.api.services import Services
 from functions.api.slo_changes import BODY_PROBLEMS
 
 router = Routes(prefix="/api/v1/admission-policies", tags=["freezes"])
+
+KIND = "admission policy"
 
 MAX_FORM = 16 * 1024
 """Bytes of an admission policy: it is one small record of the store, and all are read and listed together."""
@@ -44,20 +47,11 @@ async def put_admission_policy(
     """Make an admission policy, or replace it. Processes know of it within ten seconds, this one at once."""
     named(name)
     form = await read_json(request, AdmissionPolicyForm, limit=MAX_FORM)
-    entries, now = services.ports.key_values, services.ports.clock.now()
-    _, version = await stored.ADMISSION_POLICIES.one(entries, name)
-    if not version and await stored.ADMISSION_POLICIES.full(entries):
-        text = f"there are {stored.ADMISSION_POLICIES.at_most} admission policies, which is as many as there may be"
-        raise Rejected(text, code="too_many", status=409)
-    await record(services, "put_admission_policy", name, who=acting(request, requested_by), why=why)
-
-    def made(known: AdmissionPolicy | None, _version: int) -> AdmissionPolicy:
-        created = now if known is None else known.created_at
-        return AdmissionPolicy(**dict(form), name=name, created_at=created, updated_at=now)
-
-    policy, _ = await stored.ADMISSION_POLICIES.changed(entries, name, made)
+    who = acting(request, requested_by)
+    policy = await put_named(
+        services, response, stored.ADMISSION_POLICIES, name, dict(form), kind=KIND, who=who, why=why
+    )
     services.ports.budget_gate.forget()
-    response.status_code = 200 if version else 201
     return policy
 
 
@@ -71,11 +65,7 @@ async def list_admission_policies(services: Services) -> AdmissionPolicyList:
 @router.get("/{name}", responses=problems(404))
 async def get_admission_policy(services: Services, name: str) -> AdmissionPolicy:
     """Return an admission policy."""
-    sound("admission policy", name)
-    found = await stored.ADMISSION_POLICIES.get(services.ports.key_values, name)
-    if found is None:
-        raise not_found("admission policy", name)
-    return found
+    return await found(KIND, name, partial(stored.ADMISSION_POLICIES.get, services.ports.key_values))
 
 
 @router.delete("/{name}", status_code=204, responses=problems(404, 422))
@@ -83,8 +73,5 @@ async def delete_admission_policy(
     services: Services, request: Request, name: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
 ) -> None:
     """Forget an admission policy; flows that it holds go on within a minute."""
-    sound("admission policy", name)
-    await record(services, "delete_admission_policy", name, who=acting(request, requested_by), why=why)
-    if not await stored.ADMISSION_POLICIES.removed(services.ports.key_values, name):
-        raise not_found("admission policy", name)
+    await delete_named(services, stored.ADMISSION_POLICIES, name, kind=KIND, who=acting(request, requested_by), why=why)
     services.ports.budget_gate.forget()

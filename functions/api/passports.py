@@ -70,6 +70,7 @@ async def get_passport(services: Services, flow_id: str) -> Response:
         tickets = [part async for page in _tickets(services, flow) for part in await _parts(ticket_part, page)]
         lines = [part async for page in _lines(services, flow) for part in await _parts(line_part, page)]
         actions = await _actions(services, flow)
+        await _check_unmoved(services, flow)
         issued = {
             "at": format_time(services.ports.clock.now()),
             "by": services.base_url,
@@ -124,9 +125,16 @@ async def _lines(services: ApiServices, flow: Flow) -> AsyncIterator[Sequence[Hi
 
 async def _actions(services: ApiServices, flow: Flow) -> Sequence[ActionRecord]:
     """Return what people did about a flow, the oldest first."""
-    audits = await services.ports.views.audits(flow.flow_id, MOST_ACTIONS, kind=AuditKind.ACTION)
-    _check(len(audits) + 1, MOST_ACTIONS, "actions of people")
+    audits = await services.ports.views.audits(flow.flow_id, MOST_ACTIONS + 1, kind=AuditKind.ACTION)
+    _check(len(audits), MOST_ACTIONS, "actions of people")
     return [audit for audit in reversed(audits) if isinstance(audit, ActionRecord)]
+
+
+async def _check_unmoved(services: ApiServices, flow: Flow) -> None:
+    """Raise `Rejected` when the flow goes on, or is gone, by now: what was read of it is not of one moment."""
+    now = await found("flow", flow.flow_id, services.ports.store.flow)
+    if now.ended_at != flow.ended_at:
+        raise not_ended(now, services.ports.clock.now())
 
 
 def _check(count: int, most: int, what: str) -> None:

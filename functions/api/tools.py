@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from hashlib import sha256
 
 from fastapi import Request, Response
@@ -14,8 +15,8 @@ from functions.api.access import acting
 from functions.api.actions import NO_REASON, NOBODY, RequestedBy, Why, record
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
-from functions.api.problems import not_found
-from functions.api.questions import sound
+from functions.api.named_changes import delete_named, put_named
+from functions.api.questions import found
 from functions.api.routes import Routes
 from functions.api.services import ApiServices, Calls, Services
 from functions.api.slo_changes import BODY_PROBLEMS
@@ -23,6 +24,8 @@ from functions.api.tool_calls import called, check_arguments, check_schemas
 from functions.api.tool_forms import ToolAnswer, ToolCallForm
 
 router = Routes(prefix="/api/v1/tools", tags=["tools"])
+
+KIND = "tool"
 
 MAX_FORM = 32 * 1024
 """Bytes of a tool as it is sent: two schemas and a few texts."""
@@ -63,21 +66,9 @@ async def put_tool(
     form = await read_json(request, ToolForm, limit=MAX_FORM)
     check_schemas(dict(form))
     _calls(services).check(form.url)
-    entries, now = services.ports.key_values, services.ports.clock.now()
-    _, version = await TOOLS.one(entries, name)
-    if not version and await TOOLS.full(entries):
-        text = f"there are {TOOLS.at_most} tools, which is as many as there may be"
-        raise Rejected(text, code="too_many", status=409)
     who = acting(request, requested_by)
-    await record(services, "put_tool", name, who=who, why=why)
-
-    def made(known: Tool | None, _version: int) -> Tool:
-        created = now if known is None else known.created_at
-        return Tool(**dict(form), name=name, created_by=who, created_at=created, updated_at=now)
-
-    tool, _ = await TOOLS.changed(entries, name, made)
-    response.status_code = 200 if version else 201
-    return tool
+    fields = {**dict(form), "created_by": who}
+    return await put_named(services, response, TOOLS, name, fields, kind=KIND, who=who, why=why)
 
 
 @router.get("")
@@ -89,7 +80,7 @@ async def list_tools(services: Services) -> ToolList:
 @router.get("/{name}", responses=problems(404))
 async def get_tool(services: Services, name: str) -> Tool:
     """Return a registered tool."""
-    return await _tool(services, name)
+    return await found(KIND, name, partial(TOOLS.get, services.ports.key_values))
 
 
 @router.delete("/{name}", status_code=204, responses=problems(404, 422))
@@ -97,10 +88,7 @@ async def delete_tool(
     services: Services, request: Request, name: str, requested_by: RequestedBy = NOBODY, why: Why = NO_REASON
 ) -> None:
     """Forget a registered tool; calls that are under way end as they would."""
-    sound("tool", name)
-    await record(services, "delete_tool", name, who=acting(request, requested_by), why=why)
-    if not await TOOLS.removed(services.ports.key_values, name):
-        raise not_found("tool", name)
+    await delete_named(services, TOOLS, name, kind=KIND, who=acting(request, requested_by), why=why)
 
 
 @router.post(
@@ -115,7 +103,7 @@ async def call_tool(
     what is not taken; 503 when it does not answer in time, or too many calls are under way.
     """
     form = await read_json(request, ToolCallForm, limit=MAX_CALL)
-    tool = await _tool(services, name)
+    tool = await found(KIND, name, partial(TOOLS.get, services.ports.key_values))
     check_arguments(tool, form.arguments)
     calls, who = _calls(services), acting(request, requested_by)
     with services.tool_calls.one(who):
@@ -124,14 +112,6 @@ async def call_tool(
         await record(services, "call_tool", name, who=who, why=said)
         result = await called(calls, tool, form.arguments, services.version)
     return ToolAnswer(tool=name, result=result)
-
-
-async def _tool(services: ApiServices, name: str) -> Tool:
-    sound("tool", name)
-    found = await TOOLS.get(services.ports.key_values, name)
-    if found is None:
-        raise not_found("tool", name)
-    return found
 
 
 def _calls(services: ApiServices) -> Calls:

@@ -92,6 +92,14 @@ async def test_a_job_that_its_worker_could_not_end_is_named_with_that(world: Loc
     assert (job.status, job.why) == (JobStatus.LEAKED, "its worker could not end it")
 
 
+async def test_a_job_that_is_named_twice_is_not_one_of_an_earlier_attempt(world: LocalWorld) -> None:
+    _, assignment = await begun(world)
+    [job] = await records(world)
+    await says(world, assignment)  # the first answer was lost
+    [again] = await records(world)
+    assert (again.adopted, again.begun_at) == (False, job.begun_at)
+
+
 async def test_the_next_attempt_goes_on_with_the_job_of_a_lost_worker(world: LocalWorld) -> None:
     flow_id, assignment = await begun(world)
     await world.platform.deregister("w1", "killed")

@@ -1,5 +1,6 @@
 """Passports over HTTP and at the command line: made by each store, checked without the platform."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_public_key
+from fastapi import FastAPI, Response
 from pydantic import SecretStr
 
 from functions._adapters.stores import Stores
@@ -20,8 +22,12 @@ from functions._core.passport.envelope import checked
 from functions._core.passport.seal import hash_of
 from functions._engine.passport_key import passport_key
 from functions._engine.settings import Settings
+from functions._hosts.aws.environment import gateway
+from functions.api import passports
+from functions.api.services import ApiServices, PassportSigner
 from tests.support.every_store import OnDynamo, OnMemory, OnPostgres, OnSqlite
 from tests.support.http_api import Api, problem_of, running_api
+from tests.support.ordering import silent
 from tests.support.processes import running_platform
 from tests.support.world import decision, task
 
@@ -81,6 +87,23 @@ class PassportsSuite:
         flow_id = await api.world.submit(decision(task("a"), final_decision="review_required"))
         problem_of(await api.client.get(f"/api/v1/flows/{flow_id}/passport"), 409, "not_ended")
         problem_of(await api.client.get("/api/v1/flows/nobody/passport"), 404, "unknown_flow")
+
+    async def test_a_flow_that_goes_on_while_it_is_read_has_none(self, api: Api) -> None:
+        refused = {"type": "Broken", "message": "no", "retryable": False}
+        api.world.workers.behave = lambda _given: {"status": "FAILED", "error": refused}
+        flow_id = await api.world.submit(decision(task("a")))
+        await api.world.ended(flow_id)
+        api.world.workers.behave = silent
+        loop = asyncio.get_running_loop()
+        services: ApiServices = api.app.state.services
+
+        def key_after_a_redrive() -> PassportSigner | None:
+            redrive = api.client.post(f"/api/v1/flows/{flow_id}/redrive", json={})
+            asyncio.run_coroutine_threadsafe(redrive, loop).result().raise_for_status()
+            return services.passport_key()
+
+        api.app.state.services = replace(services, passport_key=key_after_a_redrive)
+        problem_of(await api.client.get(f"/api/v1/flows/{flow_id}/passport"), 409, "not_ended")
 
 
 class TestMemory(OnMemory, PassportsSuite):
@@ -156,3 +179,20 @@ async def test_a_passport_is_checked_at_the_command_line_without_the_platform(tm
     nobody = flowc("verify", str(file), "--key", "none.pem", folder=tmp_path)
     assert nobody.returncode == 1
     assert "cannot be read" in nobody.stderr
+
+
+async def test_lambda_sends_it_as_text_as_base64_would_make_it_larger() -> None:
+    app = FastAPI()
+    app.get("/")(lambda: Response(b"{}\n", media_type=passports.MEDIA_TYPE))
+    http = {"method": "GET", "path": "/", "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1"}
+    event = {"version": "2.0", "rawPath": "/", "rawQueryString": "", "headers": {"host": "flow.example"}}
+
+    def answered() -> Any:
+        asyncio.set_event_loop(loop := asyncio.new_event_loop())  # Mangum runs in the current one of its thread
+        try:
+            return gateway(app)({**event, "requestContext": {"http": http}, "isBase64Encoded": False}, None)
+        finally:
+            loop.close()
+
+    answer = await asyncio.to_thread(answered)
+    assert (answer["body"], answer["isBase64Encoded"]) == ("{}\n", False)

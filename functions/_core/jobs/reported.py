@@ -25,6 +25,7 @@ async def job_begun(ports: Ports, flow_id: str, report: Report, now: datetime) -
         return
     key = work_key(ticket, report.attempt)
     known, version = await job_of(ports.key_values, flow_id, key)
+    again = known is not None and known.attempt == report.attempt  # the answer to the same report was lost
     job = JobRecord(
         flow_id=flow_id,
         ticket_id=ticket.ticket_id,
@@ -36,7 +37,7 @@ async def job_begun(ports: Ports, flow_id: str, report: Report, now: datetime) -
         status=JobStatus.RUNNING,
         job_id=said.job_id,
         url=said.url,
-        adopted=known is not None,
+        adopted=known is not None and (known.adopted or not again),
         begun_at=known.begun_at if known is not None else now,
         look_at=now,
     )
