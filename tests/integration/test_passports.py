@@ -14,7 +14,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_public_key
-from fastapi import FastAPI, Response
 from pydantic import SecretStr
 
 from functions._adapters.stores import Stores
@@ -22,8 +21,6 @@ from functions._core.passport.envelope import checked
 from functions._core.passport.seal import hash_of
 from functions._engine.passport_key import passport_key
 from functions._engine.settings import Settings
-from functions._hosts.aws.environment import gateway
-from functions.api import passports
 from functions.api.services import ApiServices, PassportSigner
 from tests.support.every_store import OnDynamo, OnMemory, OnPostgres, OnSqlite
 from tests.support.http_api import Api, problem_of, running_api
@@ -179,20 +176,3 @@ async def test_a_passport_is_checked_at_the_command_line_without_the_platform(tm
     nobody = flowc("verify", str(file), "--key", "none.pem", folder=tmp_path)
     assert nobody.returncode == 1
     assert "cannot be read" in nobody.stderr
-
-
-async def test_lambda_sends_it_as_text_as_base64_would_make_it_larger() -> None:
-    app = FastAPI()
-    app.get("/")(lambda: Response(b"{}\n", media_type=passports.MEDIA_TYPE))
-    http = {"method": "GET", "path": "/", "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1"}
-    event = {"version": "2.0", "rawPath": "/", "rawQueryString": "", "headers": {"host": "flow.example"}}
-
-    def answered() -> Any:
-        asyncio.set_event_loop(loop := asyncio.new_event_loop())  # Mangum runs in the current one of its thread
-        try:
-            return gateway(app)({**event, "requestContext": {"http": http}, "isBase64Encoded": False}, None)
-        finally:
-            loop.close()
-
-    answer = await asyncio.to_thread(answered)
-    assert (answer["body"], answer["isBase64Encoded"]) == ("{}\n", False)

@@ -36,7 +36,7 @@ NAMESPACE = "FlowC"
 MARGIN_SECONDS = 3.0
 """Left of an invocation when what it has set going is waited for no longer: what is cut off is done again."""
 
-TEXT = ["text/", "application/json", "application/problem+json", "application/cloudevents", "application/vnd.dsse"]
+TEXT = ["text/", "application/json", "application/problem+json", "application/cloudevents"]
 """Content that goes to the gateway as it is, all else in base64."""
 
 
