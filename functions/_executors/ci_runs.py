@@ -10,13 +10,11 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from time import monotonic, time
-from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
-
-from pydantic import ValidationError
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from functions._adapters.http.reply import Reply
 from functions._core.executors.testing import SuiteOutputs, SuiteParameters
-from functions._core.records.values import Model, TaskType
+from functions._core.records.values import TaskType
 from functions._executors.artifacts import fitting
 from functions._executors.calls import PASSING, UNREAD
 from functions._executors.port import (
@@ -31,11 +29,10 @@ from functions._executors.port import (
     ToolCheck,
 )
 from functions._executors.reports import ReportsRefused, SuiteReport
-from functions._executors.services import ServiceApi, json_of_reply
+from functions._executors.services import ServiceApi
 from functions._executors.settings import PREFIX, ExecutorSettings
 
 SP = TypeVar("SP", bound=SuiteParameters)
-M = TypeVar("M", bound=Model)
 
 GROWTH, MOST_GROWTH = 1.25, 3.0
 """By how much the pause between two looks grows each time, and how often it may be as long as the first one at most."""
@@ -285,23 +282,6 @@ async def asked_once(
     return reply
 
 
-def read_as(model: type[M], reply: Reply) -> M:
-    """Return an answer as what it should be; raise `CallFailed` for one that is something else."""
-    try:
-        return model.model_validate(json_of_reply(reply))
-    except ValidationError as error:
-        raise CallFailed("the answer is not what it should be", kind="not_understood") from error
-
-
-def read_list(model: type[M], reply: Reply) -> tuple[M, ...]:
-    """Return a list of such answers; raise `CallFailed`."""
-    listed = json_of_reply(reply)
-    try:
-        return tuple(model.model_validate(one) for one in listed) if isinstance(listed, list) else _no_list()
-    except ValidationError as error:
-        raise CallFailed("the answer is not what it should be", kind="not_understood") from error
-
-
 def has_key(text: str, key: str) -> bool:
     """Whether a text that people wrote names a key, and not a longer one."""
     return re.search(rf"(?<![\w.-]){re.escape(key)}(?![\w-])", text) is not None
@@ -327,10 +307,6 @@ def judged(outputs: SuiteOutputs, minimum: float | None, words: str = "") -> Job
         text = "; ".join(filter(None, (f"{said} is covered, {minimum:.2%} is asked for", outputs.url)))
         return JobFailed("coverage", text[:MESSAGE_CHARACTERS], retryable=False)
     return JobSucceeded(outputs)
-
-
-def _no_list() -> NoReturn:
-    raise CallFailed("the answer is no list", kind="not_understood")
 
 
 def _counted(outputs: SuiteOutputs) -> str:

@@ -16,7 +16,6 @@ from functions._core.executors.build import CodeForgeOutputs, CodeForgeParameter
 from functions._core.records.values import Model, TaskType
 from functions._executors.artifacts import fitting
 from functions._executors.calls import GONE
-from functions._executors.ci_runs import read_as
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -28,7 +27,7 @@ from functions._executors.port import (
     JobSucceeded,
     ToolCheck,
 )
-from functions._executors.services import ServiceApi, ServiceConnection, part
+from functions._executors.services import ServiceApi, ServiceConnection, part, read_as
 from functions._executors.settings import ExecutorSettings
 
 PIPELINES = "/api/v1/pipelines"

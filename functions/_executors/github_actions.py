@@ -17,19 +17,10 @@ from functions._core.errors import Rejected, Unavailable
 from functions._core.executors.testing import KEY_INPUT, GithubActionsParameters, RunArtifact, SuiteOutputs
 from functions._core.records.values import Model
 from functions._executors.calls import refusal_text
-from functions._executors.ci_runs import (
-    MOST_ARTIFACTS,
-    SUCCESS,
-    CiExecutor,
-    SeenRun,
-    asked_once,
-    has_key,
-    outputs_with,
-    read_as,
-)
+from functions._executors.ci_runs import MOST_ARTIFACTS, SUCCESS, CiExecutor, SeenRun, asked_once, has_key, outputs_with
 from functions._executors.port import CallFailed, JobContext
 from functions._executors.reports import ReportsRefused, SuiteReport, read_archive
-from functions._executors.services import ServiceApi, ServiceConnection, part
+from functions._executors.services import ServiceApi, ServiceConnection, part, read_as
 from functions._executors.settings import ExecutorSettings
 
 PAGE, MOST_PAGES = 100, 5

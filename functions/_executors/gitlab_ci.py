@@ -19,12 +19,10 @@ from functions._executors.ci_runs import (
     asked_once,
     has_key,
     outputs_with,
-    read_as,
-    read_list,
 )
 from functions._executors.port import CallFailed, JobContext
 from functions._executors.reports import ReportsRefused, SuiteReport
-from functions._executors.services import ServiceApi, ServiceConnection, part
+from functions._executors.services import ServiceApi, ServiceConnection, part, read_as, read_list
 from functions._executors.settings import ExecutorSettings
 
 KEY_VARIABLE = "FLOWC_KEY"

@@ -17,17 +17,10 @@ from pydantic import Field
 from functions._adapters.http.reply import Reply
 from functions._core.executors.testing import JenkinsParameters, RunArtifact, SuiteOutputs
 from functions._core.records.values import Model
-from functions._executors.ci_runs import (
-    MOST_ARTIFACTS,
-    CiExecutor,
-    SeenRun,
-    asked_once,
-    outputs_with,
-    read_as,
-)
+from functions._executors.ci_runs import MOST_ARTIFACTS, CiExecutor, SeenRun, asked_once, outputs_with
 from functions._executors.port import CallFailed, JobContext
 from functions._executors.reports import ReportsRefused, SuiteReport
-from functions._executors.services import ServiceApi, ServiceConnection, part
+from functions._executors.services import ServiceApi, ServiceConnection, part, read_as
 from functions._executors.settings import PREFIX, ExecutorSettings
 
 KEY_PARAMETER = "FLOWC_KEY"

@@ -17,17 +17,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
+
+from pydantic import ValidationError
 
 from functions._adapters.http.client import HttpClient
 from functions._adapters.http.reply import Bounds, NotReached, Reply
 from functions._core.errors import Rejected, Unavailable
 from functions._core.records.json_text import parse_json
+from functions._core.records.values import Model
 from functions._executors.calls import PASSING, UNREAD
 from functions._executors.meter import counted
 from functions._executors.port import CallFailed, ToolCheck
 from functions._executors.settings import PREFIX, ExecutorSettings
+
+M = TypeVar("M", bound=Model)
 
 SECONDS = 30.0
 """How long a call may take."""
@@ -188,6 +193,26 @@ def json_of_reply(reply: Reply) -> Any:  # noqa: ANN401 any JSON
         return parse_json(reply.body)
     except Rejected as error:
         raise CallFailed("the answer is not JSON", kind="not_json") from error
+
+
+def read_as(model: type[M], reply: Reply) -> M:
+    """Return an answer as what it should be; raise `CallFailed` for one that is something else."""
+    return _read(model, json_of_reply(reply))
+
+
+def read_list(model: type[M], reply: Reply) -> tuple[M, ...]:
+    """Return a list of such answers; raise `CallFailed`."""
+    listed = json_of_reply(reply)
+    if not isinstance(listed, list):
+        raise CallFailed("the answer is no list", kind="not_understood")
+    return tuple(_read(model, one) for one in listed)
+
+
+def _read(model: type[M], value: object) -> M:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise CallFailed("the answer is not what it should be", kind="not_understood") from error
 
 
 def part(text: str) -> str:
