@@ -259,6 +259,25 @@ class TestRollback:
         assert (await running).kind == "superseded"
         assert ref_in(api) == {"tag": "v2"}
 
+    async def test_a_fault_on_the_way_back_does_not_end_it_half_way(
+        self, api: KubeApi, flux: Flux, jobs: JobsExecutor
+    ) -> None:
+        answer, faults = api.answer, [too_many()]
+
+        async def busy(request: Request) -> Answer:
+            half_way = request.method == "PATCH" and request.path == SHOP and ref_in(api) != {"tag": "v-broken"}
+            return faults.pop() if faults and half_way and flux.broken else await answer(request)
+
+        await run(jobs, revision="v1")
+        running = asyncio.create_task(failure(jobs, ticket="t-2", revision="v-broken"))
+        await until(lambda: ref_in(api) == {"tag": "v-broken"}, "the change")
+        flux.broken.add("v-broken")
+        api.answer = busy
+        flux.seen(REPOSITORY)
+        failed = await running
+        assert (faults, failed.kind, ref_in(api)) == ([], "rolled_back", {"tag": "v1"})
+        assert (await run(jobs, ticket="t-2", attempt=2, revision="v2"))["previous_revision"].startswith("v1@")
+
 
 class TestFoundAgain:
     @pytest.mark.parametrize("dies_before", ["gitrepositories", "nothing"])
