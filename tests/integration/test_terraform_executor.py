@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from functions._core.masking import Mask
 from functions._executors.plan_files import hash_of_folder
 from functions._executors.settings import ExecutorSettings
 from functions._executors.terraform import TerraformExecutor
-from functions._executors.tools import MaskedLines
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
 from tests.conftest import ROOT, require
@@ -265,12 +263,3 @@ def _programs_of(folder: Path) -> list[str]:
         if where.startswith(str(folder)):
             found.append(process.name)
     return found
-
-
-def test_a_value_is_masked_however_it_is_cut_into_pieces() -> None:
-    written: list[bytes] = []
-    lines = MaskedLines(Mask(["credential"]), written.append)
-    for piece in (b"a cred", b"ential\nb ", b"credent", b"ial"):
-        lines.add(piece)
-    lines.flush()
-    assert b"".join(written) == b"a ***\nb ***"
