@@ -69,15 +69,24 @@ def steady_now() -> float:
     return _BEGUN + monotonic()
 
 
-def patience(context: JobContext[DP]) -> Mapping[str, Any]:
-    """Return what a handle says of the time that a deployment has: since when, and how many seconds."""
+def patience(context: JobContext[DP], *, returns: bool | None = None) -> Mapping[str, Any]:
+    """Return what a handle says of the time that a deployment has: since when, and how many seconds.
+
+    `returns`: whether it goes back when it fails, which needs time, too; by itself a rollback does not.
+    """
     given = context.parameters
-    returns = given.rollback_on_failure and not given.rolls_back
+    if returns is None:
+        returns = given.rollback_on_failure and not given.rolls_back
     share = context.seconds_left * SHARE if returns else given.health_timeout_seconds
     return {"since": steady_now(), "seconds": min(given.health_timeout_seconds, share)}
+
+
+def seconds_of(handle: JobHandle) -> float:
+    """Return how long ago a deployment was begun, or found."""
+    return steady_now() - float(handle.data["since"])
 
 
 def too_late(handle: JobHandle) -> str:
     """Return that a deployment has not become healthy in time; empty while it has time."""
     seconds = float(handle.data["seconds"])
-    return f"not healthy in {seconds:.4g} s" if steady_now() - float(handle.data["since"]) >= seconds else ""
+    return f"not healthy in {seconds:.4g} s" if seconds_of(handle) >= seconds else ""
