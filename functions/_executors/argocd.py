@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from functions._core.executors.argocd import ArgocdOutputs, ArgocdParameters
 from functions._core.executors.deploy import DEPLOYING, FAMILY
+from functions._core.executors.merge_patch import difference
 from functions._core.records.values import JsonObject, TaskType, parse_time
 from functions._executors.argocd_application import (
     BACK,
@@ -28,7 +29,6 @@ from functions._executors.argocd_application import (
     Deployed,
     Operation,
     changed_source,
-    merge_patch,
     pinned_source,
 )
 from functions._executors.artifacts import fitting
@@ -265,7 +265,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
     async def _patched(
         self, given: ArgocdParameters, app: Application, source: JsonObject, mark: Mapping[str, str] | None = None
     ) -> None:
-        patch = merge_patch(app.source, source)
+        patch = difference(app.source, source)
         if not patch:
             return
         if app.several_sources:

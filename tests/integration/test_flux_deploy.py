@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from functions._core.executors.merge_patch import difference, merged
 from functions._executors.flux import FluxExecutor
-from functions._executors.flux_objects import difference, merged
 from functions._executors.port import JobSucceeded
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor

@@ -1,13 +1,14 @@
 """Terraform itself, with the provider that is built in: plans that wait, are applied as they are, destroy nothing."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from functions._executors.plan_files import hash_of_folder
+from functions._executors.plan_files import hash_of_folder, keep_plan
 from functions._executors.settings import ExecutorSettings
 from functions._executors.terraform import TerraformExecutor
 from functions._worker.jobs import JobsExecutor
@@ -263,3 +264,15 @@ def _programs_of(folder: Path) -> list[str]:
         if where.startswith(str(folder)):
             found.append(process.name)
     return found
+
+
+def test_old_plans_go_also_those_that_another_worker_removes_just_now(tmp_path: Path) -> None:
+    made, plans = tmp_path / "plan.tfplan", tmp_path / "plans"
+    made.write_bytes(b"plan")
+    plans.mkdir()
+    for name in ("old", "new"):
+        (plans / name).touch()
+    os.utime(plans / "old", (0, 0))
+    (plans / "gone").symlink_to(tmp_path / "nothing")  # listed, and not there when it is looked at
+    digest = keep_plan(tmp_path, made)
+    assert {path.name for path in plans.iterdir() if path.exists()} == {"new", digest}
