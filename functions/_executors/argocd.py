@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from time import monotonic
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from functions._core.executors.argocd import ArgocdOutputs, ArgocdParameters
 from functions._core.executors.deploy import DEPLOYING, FAMILY
-from functions._core.records.values import JsonObject, TaskType, format_time, parse_time
+from functions._core.executors.merge_patch import difference
+from functions._core.records.values import JsonObject, TaskType, parse_time
 from functions._executors.argocd_application import (
     BACK,
     DEPLOY,
@@ -29,10 +29,10 @@ from functions._executors.argocd_application import (
     Deployed,
     Operation,
     changed_source,
-    merge_patch,
     pinned_source,
 )
 from functions._executors.artifacts import fitting
+from functions._executors.health import patience, seconds_of, too_late
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -56,12 +56,6 @@ UNSEEN_LOOKS = 3
 BRIEF_SECONDS = 60.0
 """How long either may last at most, by the clock of the day: each look may be that of another process."""
 
-SINCE = "since"
-"""In the handle: when the job was begun, or found."""
-
-SHARE = 0.75
-"""Of the time of a ticket: how much a deployment may take that is taken back when it fails; the rest is for that."""
-
 LONGEST_REASON = 500
 """Characters of why a deployment failed that its way back carries."""
 
@@ -75,8 +69,6 @@ Context = JobContext[ArgocdParameters]
 class _Watch:
     """What this worker has seen of a job."""
 
-    until: float
-    """When it has taken too long, by the clock of this process."""
     degraded: int = 0
     """Looks in a row at which the application was degraded."""
     unseen: int = 0
@@ -122,7 +114,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         job_id, page = f"{named}:{context.idempotency_key}", self._page(given)
         operation = app.operation
         if operation is not None and operation.said.get(KEY) == context.idempotency_key:
-            return JobHandle(job_id=job_id, url=page, adopted=True, data={SINCE: _now()})
+            return JobHandle(job_id=job_id, url=page, adopted=True, data=_patience(context))
         if operation is not None and operation.goes_on:
             raise CallFailed("another operation of the application goes on", after_seconds=10, kind="busy")
         # Argo CD may sync what was changed by itself, and then has another entry in its history.
@@ -130,11 +122,11 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         previous = (app.history[-1].history_id if app.history else "") if begun_at is None else begun_at
         mark = {JOB: f"{context.idempotency_key} {previous}"}
         await self._synced(context, app, _wanted(app, given), {STEP: DEPLOY, PREVIOUS: previous}, mark)
-        return JobHandle(job_id=job_id, url=page, data={SINCE: _now()})
+        return JobHandle(job_id=job_id, url=page, data=_patience(context))
 
     async def poll(self, context: Context, handle: JobHandle) -> JobState:
         """Look at the application."""
-        app, watch = await self._application(context.parameters), self._watch(context, handle)
+        app, watch = await self._application(context.parameters), self._watches.setdefault(handle.job_id, _Watch())
         operation = app.operation
         if watch.back and not watch.sent:
             state = await self._back(context, app, watch)
@@ -146,7 +138,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
             why = "; ".join((f"the sync has failed: {operation.message}", *app.failed_resources()))
             state = await self._bad(context, app, operation, watch, why)
         else:
-            state = await self._synced_state(context, app, operation, watch)
+            state = await self._synced_state(context, app, operation, watch, too_late(handle))
         if not isinstance(state, JobRunning):
             self._watches.pop(handle.job_id, None)
         return state
@@ -188,15 +180,17 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         if app.operation is not None and app.operation.goes_on and watch.back:
             return self._running("waiting for another operation")
         watch.unseen += 1
-        if watch.unseen <= UNSEEN_LOOKS and _seconds_since(handle.data.get(SINCE)) < BRIEF_SECONDS:
+        if watch.unseen <= UNSEEN_LOOKS and seconds_of(handle) < BRIEF_SECONDS:
             return self._running("waiting for the operation to be seen")
         if watch.back:
             text = f"{watch.back}; somebody else has synced the application since it went back"
             return JobFailed("rolled_back", text, retryable=False)
         return JobFailed("superseded", "another operation of the application came after that of this ticket")
 
-    async def _synced_state(self, context: Context, app: Application, operation: Operation, watch: _Watch) -> JobState:
-        """Return how a job stands whose operation has succeeded."""
+    async def _synced_state(
+        self, context: Context, app: Application, operation: Operation, watch: _Watch, late: str
+    ) -> JobState:
+        """Return how a job stands whose operation has succeeded; the way back has a time of its own."""
         if app.settled and app.sync == "Synced" and app.health == "Healthy":
             return self._ended(context, app, operation)
         past = _seconds_since(operation.finished_at)
@@ -204,8 +198,9 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         watch.degraded = watch.degraded + 1 if degraded else 0
         how = f"{app.sync or 'Unknown'}, {app.health or 'Unknown'} {app.health_message}".strip()
         bad = watch.degraded >= DEGRADED_LOOKS or (degraded and past > BRIEF_SECONDS)
-        if bad or monotonic() > watch.until or past > context.parameters.health_timeout_seconds:
-            return await self._bad(context, app, operation, watch, f"it has not become healthy: {how}")
+        late = "" if operation.said.get(STEP) == BACK else late
+        if bad or late or past > context.parameters.health_timeout_seconds:
+            return await self._bad(context, app, operation, watch, f"{late or 'it has not become healthy'}: {how}")
         return self._running(how)
 
     def _ended(self, context: Context, app: Application, operation: Operation) -> JobState:
@@ -233,7 +228,6 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
             return JobFailed("deployment_failed", f"{why}; {kept}", retryable=False)
         context.log(why)
         watch.back, watch.to, watch.degraded = why, before.history_id, 0
-        watch.until = monotonic() + context.parameters.health_timeout_seconds
         return await self._back(context, app, watch)
 
     async def _back(self, context: Context, app: Application, watch: _Watch) -> JobState:
@@ -271,7 +265,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
     async def _patched(
         self, given: ArgocdParameters, app: Application, source: JsonObject, mark: Mapping[str, str] | None = None
     ) -> None:
-        patch = merge_patch(app.source, source)
+        patch = difference(app.source, source)
         if not patch:
             return
         if app.several_sources:
@@ -289,13 +283,6 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         if not reply.ok:
             raise self._api.refused(reply, "GET")
         return Application(json_of_reply(reply))
-
-    def _watch(self, context: Context, handle: JobHandle) -> _Watch:
-        if handle.job_id not in self._watches:
-            given = context.parameters
-            share = context.seconds_left * (SHARE if given.rollback_on_failure else 1.0)
-            self._watches[handle.job_id] = _Watch(monotonic() + min(given.health_timeout_seconds, share))
-        return self._watches[handle.job_id]
 
     def _running(self, message: str) -> JobRunning:
         return JobRunning(message=message[:LONGEST_REASON], pause_seconds=self.pause_seconds)
@@ -338,8 +325,8 @@ def _in_the_way(said: object) -> bool:
     return "already in progress" in str(said.get("message", ""))
 
 
-def _now() -> str:
-    return format_time(datetime.now(UTC))
+def _patience(context: Context) -> Mapping[str, Any]:
+    return patience(context, returns=context.parameters.rollback_on_failure)  # a rollback that fails goes back, too
 
 
 def _seconds_since(moment: object) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from functions._core.executors.argocd import ArgocdParameters
+from functions._core.executors.merge_patch import laid_over
 from functions._core.records.values import JsonObject
 
 KEY = "flowc.key"
@@ -131,25 +132,13 @@ def changed_source(source: JsonObject, given: ArgocdParameters) -> JsonObject:
         changed["kustomize"] = {**kustomize, "images": list(named.values())}
     if given.values:
         helm = _object(source, "helm")
-        changed["helm"] = {**helm, "valuesObject": _over(_object(helm, "valuesObject"), given.values)}
+        changed["helm"] = {**helm, "valuesObject": laid_over(_object(helm, "valuesObject"), given.values)}
     return changed
 
 
 def pinned_source(deployed: Deployed) -> JsonObject:
     """Return the source of an entry of the history at the commit that it was: a branch may lead elsewhere by now."""
     return {**deployed.source, "targetRevision": deployed.revision}
-
-
-def merge_patch(before: JsonObject, after: JsonObject) -> dict[str, Any]:
-    """Return the JSON Merge Patch (RFC 7386) that makes one object out of another one."""
-    patch: dict[str, Any] = {name: None for name in before if name not in after}
-    for name, value in after.items():
-        old = before.get(name)
-        if old == value:
-            continue
-        inside = isinstance(old, Mapping) and isinstance(value, Mapping)
-        patch[name] = merge_patch(_object(old), _object(value)) if inside else value
-    return patch
 
 
 def image_name(image: str) -> str:
@@ -160,14 +149,6 @@ def image_name(image: str) -> str:
     name = name.partition("@")[0]
     folder, slash, last = name.rpartition("/")
     return folder + slash + last.partition(":")[0]
-
-
-def _over(below: JsonObject, above: JsonObject) -> dict[str, Any]:
-    merged = dict(below)
-    for name, value in above.items():
-        old = merged.get(name)
-        merged[name] = _over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def _said(operation: object) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from functions._core.executors.parameters import ExecutorParameters
 from functions._core.records.values import TaskType
 from functions._executors.cluster import ClusterApi
 from functions._executors.health import WayBack
-from functions._executors.port import JobContext, JobExecutor, JobHandle, ToolCheck
+from functions._executors.port import JobContext, JobExecutor, JobFailed, JobHandle, ToolCheck
 from functions._executors.settings import ExecutorSettings
 
 CP = TypeVar("CP", bound=ExecutorParameters)
@@ -46,6 +46,12 @@ class ClusterDeployExecutor(ClusterExecutor[DP]):
     @abstractmethod
     async def taken_back(self, context: JobContext[DP], handle: JobHandle) -> WayBack:
         """Take back what this job has changed, if the plan wants it. Raises `CallFailed`."""
+
+    async def failed(self, context: JobContext[DP], handle: JobHandle, kind: str, words: str) -> JobFailed:
+        """Take back what was changed, and return the failure with what came of that. Raises `CallFailed`."""
+        context.log(words)  # whoever goes on with a way back that is cut off does not know them
+        back = await self.taken_back(context, handle)
+        return JobFailed(back.kind or kind, f"{words}{back.words}", retryable=False)
 
     async def cancel(self, context: JobContext[DP], handle: JobHandle) -> None:
         """Take back what was changed; a rollback stays as far as it is."""

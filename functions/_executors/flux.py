@@ -27,9 +27,11 @@ from functions._executors.flux_objects import (
 )
 from functions._executors.health import (
     DEPLOYMENT_FAILED,
+    GOING_BACK,
     LEFT,
     ROLLBACK_FAILED,
     UNTOUCHED,
+    JobKeys,
     WayBack,
     patience,
     too_late,
@@ -85,12 +87,12 @@ class FluxExecutor(ClusterDeployExecutor[FluxParameters]):
 
     async def poll(self, context: Context, handle: JobHandle) -> JobState:
         """Change the objects, or look at what Flux makes of them."""
-        pair, key = await self._pair(context), key_hash(context.idempotency_key)
-        if any(
-            one not in {key, was}
-            for one, was in zip((pair.key, _key_of_source(pair)), handle.data["keys"], strict=True)
-        ):
+        pair, keys = await self._pair(context), JobKeys.of(key_hash(context.idempotency_key))
+        key, found = keys.deployed, (pair.key, _key_of_source(pair))
+        if keys.superseded(found, handle):
             return JobFailed("superseded", "somebody else has changed the same application meanwhile", retryable=False)
+        if keys.going_back(found, handle):
+            return await self.failed(context, handle, DEPLOYMENT_FAILED, GOING_BACK)
         if context.parameters.rolls_back:
             if pair.key != key:
                 return await self._gone_back(context, handle, pair)
@@ -99,8 +101,7 @@ class FluxExecutor(ClusterDeployExecutor[FluxParameters]):
             return JobRunning(message="Flux is asked to apply it", pause_seconds=LOOK_SECONDS)
         state = self._state(context, handle, pair)
         if isinstance(state, JobFailed) and not context.parameters.rolls_back:
-            back = await self.taken_back(context, handle)
-            return JobFailed(back.kind or state.kind, f"{state.message}{back.words}", retryable=False)
+            return await self.failed(context, handle, state.kind, state.message)
         return state
 
     async def _pair(self, context: Context) -> FluxPair:
@@ -183,11 +184,12 @@ class FluxExecutor(ClusterDeployExecutor[FluxParameters]):
         """Take back what this job has changed."""
         if not context.parameters.rollback_on_failure:
             return LEFT
-        pair, key = await self._pair(context), key_hash(context.idempotency_key)
+        pair, keys = await self._pair(context), JobKeys.of(key_hash(context.idempotency_key))
         history = history_of(pair.application)
-        if pair.key != key or not history:
+        if pair.key == keys.deployed and history:
+            await self._restored(context, pair, history[0], history[1:], keys.back, keys.back)
+        elif not keys.going_back((pair.key, _key_of_source(pair)), handle):
             return UNTOUCHED
-        await self._restored(context, pair, history[0], history[1:], "", f"{key}-back")
         return way_back(str(handle.data["previous"]), ())
 
     async def _restored(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from functions._core.executors.cluster_deploy import FluxParameters
 from functions._core.executors.manifests import OWN
+from functions._core.executors.merge_patch import difference, merged
 from functions._core.executors.owned_fields import without
 from functions._core.executors.rollout import HEALTHY, Rollout
 from functions._executors.cluster import KEY, ClusterObject, condition_of, part_of, parts_of, path_of
@@ -241,24 +242,6 @@ def _seen(one: ClusterObject, request: str, what: str) -> Rollout | None:
     if same and status.get("lastHandledReconcileAt") == request:
         return None
     return Rollout("progressing", f"Flux has not looked at {what} yet")
-
-
-def merged(target: Any, patch: Any) -> Any:  # noqa: ANN401 any JSON
-    """Return what a merge patch makes of a value (RFC 7396)."""
-    if not isinstance(patch, Mapping):
-        return patch
-    kept = dict(target) if isinstance(target, Mapping) else {}
-    changed = {name: merged(kept.get(name), value) for name, value in patch.items()}
-    return {name: value for name, value in {**kept, **changed}.items() if patch.get(name, value) is not None}
-
-
-def difference(present: Any, wanted: Any) -> Any:  # noqa: ANN401 any JSON
-    """Return the merge patch that makes one value of another one."""
-    if not isinstance(present, Mapping) or not isinstance(wanted, Mapping):
-        return wanted
-    gone = dict.fromkeys(present.keys() - wanted.keys())
-    changed = {name: value for name, value in wanted.items() if name not in present or present[name] != value}
-    return {**gone, **{name: difference(present.get(name), value) for name, value in changed.items()}}
 
 
 def _words(condition: Mapping[str, Any]) -> str:

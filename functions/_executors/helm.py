@@ -6,17 +6,12 @@ Helm ends with its worker and leaves a revision pending, at which no other Helm 
 ticket rolls it back and begins again.
 """
 
-import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-from functions._core.errors import Rejected
 from functions._core.executors.deploy import DEPLOYING, FAMILY
 from functions._core.executors.helm import HelmOutputs, HelmParameters
-from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
 from functions._executors.artifacts import fitting
 from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, JobSucceeded, ToolCheck
@@ -31,6 +26,9 @@ SHARE = 0.6
 
 RAN = frozenset({"deployed", "superseded"})
 """Statuses of revisions that were deployed well."""
+
+NO_RELEASE = "release: not found"
+"""What Helm says of a release that is not there; other things may not be found, either."""
 
 VALUES = "values.json"
 LABEL = "flowc-job"
@@ -99,7 +97,7 @@ class HelmExecutor(ToolExecutor[HelmParameters]):
 async def _deployed(context: Context, helm: "_Helm", history: Sequence[Release]) -> JobState:
     """Install or upgrade the release, unless an earlier attempt has done so."""
     last, ran = (history[-1] if history else None), [each for each in history if each.status in RAN]
-    if last is not None and last.status == "deployed" and helm.mark in last.description:
+    if last is not None and last.status == "deployed" and last.description == helm.mark:
         return _outputs(last, ran[-2] if len(ran) > 1 else None)
     if last is not None and last.pending:
         if not await helm.began(last):
@@ -174,33 +172,30 @@ class _Helm:
         """Return the revisions of the release, the oldest first."""
         argv = ("history", self._given.release, self._named, f"--max={KEPT}", "--output=json")
         end = await self._job.run(self._tool, *argv, quiet=True)
-        if end.code and "not found" in end.said:
+        if end.code and NO_RELEASE in end.said:
             return ()
         if end.code:
             raise ToolFailed(f"helm history ended with exit status {end.code}: {end.said}")
-        return _releases(end.read)
+        return _releases(end.json)
 
     async def began(self, release: Release) -> bool:
         """Whether a revision was begun by an attempt of this job."""
         argv = (f"--filter=^{self._given.release}$", f"--selector={self._label}", "--all", "--output=json")
         end = await self._job.good(self._tool, "list", self._named, *argv, quiet=True)
-        found = _parsed(end.read)
+        found = end.json
         listed = found if isinstance(found, list) else ()
         return any(isinstance(each, Mapping) and str(each.get("revision")) == str(release.revision) for each in listed)
 
     async def upgrade(self) -> None:
         """Install or upgrade it, and wait; values go by a file, which others cannot read."""
-        given, file = self._given, self._job.folder / VALUES
-        await asyncio.to_thread(_written, file, given.values)
+        given, file = self._given, await self._job.put(VALUES, self._given.values)
         more = [f"--version={given.revision}"] if given.revision else []
         more += ["--create-namespace"] if given.create_namespace else []
         argv = ("upgrade", given.release, given.chart or "", "--install", "--wait", "--reset-values", *more)
         described = [self._named, self._timeout, f"--history-max={KEPT}", f"--description={self.mark}"]
         described += [f"--labels={self._label}"]
         # What it prints as JSON has the values and the manifest, so nobody reads it.
-        await self._job.good(
-            self._tool, *argv, *described, f"--values={self._job.inside}/{VALUES}", "--output=json", quiet=True
-        )
+        await self._job.good(self._tool, *argv, *described, f"--values={file}", "--output=json", quiet=True)
 
     async def back(self, to: Release | None) -> None:
         """Roll it back and wait; to nothing: remove what was installed just now."""
@@ -211,13 +206,7 @@ class _Helm:
         await self._job.good(self._tool, *argv)
 
 
-def _written(file: Path, values: Mapping[str, Any]) -> None:
-    file.touch(mode=0o600)
-    file.write_text(json.dumps(dict(values)), encoding="utf-8")
-
-
-def _releases(text: bytes) -> Sequence[Release]:
-    found = _parsed(text)
+def _releases(found: object) -> Sequence[Release]:
     return [
         Release(
             revision=each["revision"],
@@ -228,10 +217,3 @@ def _releases(text: bytes) -> Sequence[Release]:
         for each in (found if isinstance(found, list) else ())
         if isinstance(each, Mapping) and isinstance(each.get("revision"), int)
     ]
-
-
-def _parsed(text: bytes) -> Any:  # noqa: ANN401 any JSON
-    try:
-        return parse_json(text)
-    except Rejected as error:
-        raise CallFailed("helm did not print JSON", transient=False, kind="not_json") from error

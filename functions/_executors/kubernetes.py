@@ -26,9 +26,11 @@ from functions._executors.cluster import (
 from functions._executors.cluster_executor import ClusterDeployExecutor
 from functions._executors.health import (
     DEPLOYMENT_FAILED,
+    GOING_BACK,
     LEFT,
     ROLLBACK_FAILED,
     UNTOUCHED,
+    JobKeys,
     WayBack,
     patience,
     too_late,
@@ -121,22 +123,18 @@ class KubernetesExecutor(ClusterDeployExecutor[KubernetesParameters]):
         objects = await self._found(context)
         if context.parameters.rolls_back:
             return await self._going_back(context, handle, objects)
-        key = key_hash(context.idempotency_key)
-        pending = [one for one in objects if one.key != key]
-        if any(one.key not in {key, was} for one, was in zip(objects, handle.data["keys"], strict=True)):
+        keys, found = JobKeys.of(key_hash(context.idempotency_key)), [one.key for one in objects]
+        pending = [one for one in objects if one.key != keys.deployed]
+        if keys.superseded(found, handle):
             return JobFailed("superseded", "somebody else has deployed the same objects meanwhile", retryable=False)
-        try:
-            if pending:
-                await self._apply(context, handle, pending)
-                return JobRunning(message=f"revision {handle.data['revision']} is applied", pause_seconds=LOOK_SECONDS)
-        except CallFailed as failure:
-            if failure.transient:
-                raise
-            return await self._failed(context, handle, failure.kind, str(failure))
+        if keys.going_back(found, handle):
+            return await self.failed(context, handle, DEPLOYMENT_FAILED, GOING_BACK)
+        if pending:
+            return await self._applied(context, handle, pending)
         state = self._health(context, handle, objects)
         if isinstance(state, JobFailed):
             words = f"{state.message}{await self._reasons(context, objects)}"
-            return await self._failed(context, handle, state.kind, words)
+            return await self.failed(context, handle, state.kind, words)
         return state
 
     async def check(self) -> Sequence[ToolCheck]:
@@ -156,6 +154,16 @@ class KubernetesExecutor(ClusterDeployExecutor[KubernetesParameters]):
         if len({target.path for target in targets}) < len(targets):
             raise CallFailed("an object is named twice", transient=False, kind="bad_manifest")
         return [_Found(target, await self.api.get(target.path)) for target in targets]
+
+    async def _applied(self, context: Context, handle: JobHandle, pending: Sequence[_Found]) -> JobState:
+        """Apply manifests, and take back what was applied where one is refused."""
+        try:
+            await self._apply(context, handle, pending)
+        except CallFailed as failure:
+            if failure.transient:
+                raise
+            return await self.failed(context, handle, failure.kind, str(failure))
+        return JobRunning(message=f"revision {handle.data['revision']} is applied", pause_seconds=LOOK_SECONDS)
 
     async def _apply(self, context: Context, handle: JobHandle, pending: Sequence[_Found]) -> None:
         """Apply manifests: all as a dry run first, so that one that is refused changes nothing."""
@@ -230,26 +238,22 @@ class KubernetesExecutor(ClusterDeployExecutor[KubernetesParameters]):
                     found |= dict.fromkeys(reason for pod in pods for reason in _waiting(pod))
         return "".join(f"; {reason}" for reason in [*found][:REASONS])
 
-    async def _failed(self, context: Context, handle: JobHandle, kind: str, words: str) -> JobFailed:
-        """Take back what was applied, and return the failure with what came of that."""
-        back = await self.taken_back(context, handle)
-        return JobFailed(back.kind or kind, f"{words}{back.words}", retryable=False)
-
     async def taken_back(self, context: Context, handle: JobHandle) -> WayBack:
         """Take back what this job has applied."""
         if not context.parameters.rollback_on_failure:
             return LEFT
-        key = key_hash(context.idempotency_key)
+        keys, objects = JobKeys.of(key_hash(context.idempotency_key)), await self._found(context)
         faults: list[str] = []
-        ours = [one for one in reversed(await self._found(context)) if one.live is not None and one.key == key]
+        ours = [one for one in reversed(objects) if one.live is not None and one.key == keys.deployed]
         for one in ours:
             try:
-                await self._restored(context, one, 0, "")
+                await self._restored(context, one, 0, keys.back)
             except CallFailed as failure:
                 if failure.transient:
                     raise
                 faults.append(f"{one.target}: {failure}")
-        return way_back(str(handle.data["previous"]), faults) if ours else UNTOUCHED
+        begun = ours or keys.going_back((one.key for one in objects), handle)
+        return way_back(str(handle.data["previous"]), faults) if begun else UNTOUCHED
 
     async def _going_back(self, context: Context, handle: JobHandle, objects: Sequence[_Found]) -> JobState:
         """Restore what is not yet as it was at a revision, or look at the rollout of all."""

@@ -6,6 +6,7 @@ A plan holds the values of variables and of resources, so it never leaves the ma
 import json
 import os
 import time
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def keep_plan(folder: Path, made: Path) -> str:
     plans = folder.resolve() / "plans"
     plans.mkdir(parents=True, exist_ok=True, mode=0o700)
     for old in plans.iterdir():
-        if old.stat().st_mtime < time.time() - KEPT_SECONDS:
-            old.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another worker was faster
+            if old.stat().st_mtime < time.time() - KEPT_SECONDS:
+                old.unlink()
     content = _read(made)
     digest = sha256(content).hexdigest()
     kept = plans / digest

@@ -10,15 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from functions._core.errors import Rejected
 from functions._core.executors.deploy import DEPLOYING, FAMILY
 from functions._core.executors.sam import SamOutputs, SamParameters
-from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
 from functions._executors.artifacts import fitting
 from functions._executors.plan_files import hash_of_folder
 from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, JobSucceeded, ToolCheck
-from functions._executors.tools import ToolExecutor, ToolFailed, ToolJob, project_in, projects_check
+from functions._executors.tools import ToolExecutor, ToolJob, project_in, projects_check
 
 CHANGE_SET = re.compile(rb"\barn:[\w-]+:cloudformation:[\w-]*:\d*:changeSet/[\w/-]+")
 IN_PROGRESS = re.compile(r"\b[A-Z_]+_IN_PROGRESS\b")
@@ -70,7 +68,7 @@ class SamExecutor(ToolExecutor[SamParameters]):
         argv = (self.tool, "deploy", *_options(given, project, template))
         if given.mode == "plan":
             end = await job.good(*argv, "--no-execute-changeset", quiet=True, env=ENV)
-            context.write(end.read)
+            job.context.write(end.read)
             made = CHANGE_SET.search(end.read)
             arn = made[0].decode() if made else ""
             return JobSucceeded(SamOutputs(revision=revision, health="Planned", change_set=arn))
@@ -86,10 +84,7 @@ class SamExecutor(ToolExecutor[SamParameters]):
         """Return the outputs of the stack."""
         asked = ("list", "stack-outputs", f"--stack-name={given.stack}", "--output=json", *_config(project))
         end = await job.good(self.tool, *asked, quiet=True, env=ENV)
-        try:
-            said = parse_json(end.read) if end.read.strip() else []
-        except Rejected as error:
-            raise ToolFailed("sam did not print JSON") from error
+        said = end.json if end.read.strip() else []
         found = [each for each in (said if isinstance(said, list) else ()) if isinstance(each, Mapping)]
         return {str(each.get("OutputKey")): each.get("OutputValue") for each in found}
 

@@ -6,20 +6,17 @@ dies, Terraform dies with it; the next attempt plans anew from the state that wa
 """
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from functions._core.errors import Rejected
 from functions._core.executors.deploy import DEPLOYING, FAMILY
 from functions._core.executors.terraform import ResourceChange, TerraformOutputs, TerraformParameters
-from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
 from functions._executors.plan_files import applied, hash_of_folder, keep_plan, mark_applied, take_plan
-from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, JobSucceeded, ToolCheck, json_of
-from functions._executors.tools import ToolExecutor, ToolJob, project_in, projects_check
+from functions._executors.port import JobContext, JobFailed, JobState, JobSucceeded, ToolCheck, json_of
+from functions._executors.tools import ToolEnd, ToolExecutor, ToolJob, project_in, projects_check
 
 PLAN = "plan.tfplan"
 VARIABLES = "variables.tfvars.json"
@@ -103,10 +100,9 @@ class _Terraform:
         if given.workspace:
             self._env["TF_WORKSPACE"] = given.workspace
 
-    async def good(self, *argv: str, quiet: bool = False) -> bytes:
-        """Run it in the project, and return what it printed; raise `ToolFailed`."""
-        end = await self._job.good(self._tool, f"-chdir={self._project}", *argv, quiet=quiet, env=self._env)
-        return end.read
+    async def good(self, *argv: str, quiet: bool = False) -> ToolEnd:
+        """Run it in the project; raise `ToolFailed`."""
+        return await self._job.good(self._tool, f"-chdir={self._project}", *argv, quiet=quiet, env=self._env)
 
     async def init(self) -> None:
         """Fetch providers and modules, those of the lock file where there is one."""
@@ -117,15 +113,12 @@ class _Terraform:
         """Make a plan; variables go by a file, which others cannot read."""
         named = []
         if self._given.variables:
-            file = self._job.folder / VARIABLES
-            file.touch(mode=0o600)
-            file.write_text(json.dumps(dict(self._given.variables)), encoding="utf-8")
-            named = [f"-var-file={self._job.inside}/{VARIABLES}"]
+            named = [f"-var-file={await self._job.put(VARIABLES, self._given.variables)}"]
         await self.good("plan", "-input=false", "-no-color", f"-out={self._job.inside}/{PLAN}", *named)
 
     async def summary(self, revision: str) -> TerraformOutputs:
         """Return what the plan changes, and say so in the log. The values in it are nobody's business."""
-        said = _parsed(await self.good("show", "-json", f"{self._job.inside}/{PLAN}", quiet=True))
+        said = (await self.good("show", "-json", f"{self._job.inside}/{PLAN}", quiet=True)).json
         found = said.get("resource_changes") if isinstance(said, Mapping) else None
         changes = [change for each in found or () if (change := _change(each)) is not None]
         counts = Counter(change.action for change in changes)
@@ -144,7 +137,7 @@ class _Terraform:
 
     async def values(self) -> Mapping[str, Any]:
         """Return the outputs of the configuration that are not sensitive."""
-        said = _parsed(await self.good("output", "-json", "-no-color", quiet=True))
+        said = (await self.good("output", "-json", "-no-color", quiet=True)).json
         found = said.items() if isinstance(said, Mapping) else ()
         return {
             name: each.get("value") for name, each in found if isinstance(each, Mapping) and not each.get("sensitive")
@@ -163,10 +156,3 @@ def _change(each: object) -> ResourceChange | None:
 
 def _with(outputs: TerraformOutputs, **changes: object) -> TerraformOutputs:
     return TerraformOutputs.model_validate({**dict(outputs), **changes})
-
-
-def _parsed(text: bytes) -> Any:  # noqa: ANN401 any JSON
-    try:
-        return parse_json(text)
-    except Rejected as error:
-        raise CallFailed("the tool did not print JSON", transient=False, kind="not_json") from error

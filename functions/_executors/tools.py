@@ -6,18 +6,20 @@ owner's projects: who writes configuration for a tool has its credentials. A too
 """
 
 import asyncio
-import os
+import json
 import socket
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from functions._core.errors import Rejected
 from functions._core.executors.execute import Limits
 from functions._core.executors.parameters import ExecutorParameters
 from functions._core.masking import Mask
+from functions._core.records.json_text import parse_json
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -29,16 +31,13 @@ from functions._executors.port import (
     ToolCheck,
 )
 from functions._executors.process_group import done
-from functions._executors.programs import NEWS_SECONDS, Program, found, search_path
+from functions._executors.programs import NEWS_SECONDS, Program, ProgramSpec, found, last_words, started_program
 from functions._executors.sandbox import INSIDE, Sandbox
 from functions._executors.settings import PREFIX, ExecutorSettings
 from functions._executors.work_folder import folder_for, remove_folder
 
 READ_BYTES = 16 * 1024 * 1024
 """Bytes of standard output that are read and not logged: the JSON of a plan or a history."""
-
-LINE_BYTES = 64 * 1024
-"""Bytes of a line without an end before it is logged as it is."""
 
 LIMITS = Limits(cpu_seconds=7_200, memory_mb=65_536, file_mb=4_096, processes=1_024, open_files=4_096)
 """What a tool may use: they are programs in Go, which reserve much more memory than they take."""
@@ -54,6 +53,14 @@ class ToolEnd:
     read: bytes
     said: str
     """What it said last, on both streams; masked."""
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 any JSON
+        """What was read, as JSON; raises `CallFailed` for what is none."""
+        try:
+            return parse_json(self.read)
+        except Rejected as error:
+            raise CallFailed("the tool did not print JSON", transient=False, kind="not_json") from error
 
 
 class QuietProgram(Program):
@@ -75,30 +82,6 @@ class QuietProgram(Program):
         return bytes(self._value)
 
 
-class MaskedLines:
-    """Hands on what is written, line by line, without some values."""
-
-    def __init__(self, mask: Mask, write: Callable[[bytes], None]) -> None:
-        self._mask = mask
-        self._write = write
-        self._rest = b""
-
-    def add(self, data: bytes) -> None:
-        """Take in what was written next."""
-        lines, end, rest = (self._rest + data).rpartition(b"\n")
-        if end:
-            self._write(self._mask.data(lines + end))
-        self._rest = rest
-        if len(rest) > LINE_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Hand on the last line."""
-        if self._rest:
-            self._write(self._mask.data(self._rest))
-        self._rest = b""
-
-
 class ToolJob:
     """One job: runs programs in its folder, one at a time."""
 
@@ -113,30 +96,29 @@ class ToolJob:
         self._passed = passed
         self._given = context
         secrets = (*context.secrets, *passed.values())
-        self._lines = MaskedLines(Mask(secrets), context.write)
-        self.context = replace(context, secrets=secrets, write=self._lines.add)
+        mask = Mask(secrets)
+        self.context = replace(context, secrets=secrets, write=lambda text: context.write(mask.data(text)))
+        """The context in which nothing is written that the owner passes: what is written has whole values."""
 
     async def run(self, *argv: str, quiet: bool = False, env: Mapping[str, str] | None = None) -> ToolEnd:
         """Run a program to its end; one that is cancelled is ended with all that it has started."""
         why = "a secret is an argument of the tool, which every user of the machine can see"
         self._given.refuse_secrets(argv, why, "secret_in_arguments")
-        confined = self._sandbox.confine(argv, self.folder, ".", LIMITS, network=self._network)
-        general = {"PATH": search_path(), "HOME": str(confined.folder), "LANG": os.environ.get("LANG", "C.UTF-8")}
-        variables = {**general, **self.context.variables, **self._passed, **(env or {})}
+        spec = ProgramSpec(argv=argv, env={**self._passed, **(env or {})}, network=self._network, limits=LIMITS)
         kind = QuietProgram if quiet else Program
+        program = await started_program(kind, self._sandbox, spec, self.context, self.folder)
         try:
-            program = await kind.start(confined.argv, b"", variables, self.folder, self.context)
-        except OSError as error:
-            raise CallFailed(f"the tool cannot be started: {error.strerror}", kind="not_started") from error
-        try:
-            await asyncio.shield(asyncio.wait({program.settled}))
+            await asyncio.wait({program.settled})
         finally:
             end = await program.finish()
-            self._lines.flush()
         if end.flooded:
             raise CallFailed("it wrote too much", transient=False, kind="output_too_large")
-        said = (end.stderr.strip() or end.stdout.strip())[-2_000:]
-        return ToolEnd(end.exit_code, program.read if isinstance(program, QuietProgram) else b"", said)
+        return ToolEnd(end.exit_code, program.read if isinstance(program, QuietProgram) else b"", last_words(end))
+
+    async def put(self, name: str, value: Mapping[str, Any]) -> str:
+        """Write JSON to a file in its folder that others cannot read; return its path, as its programs see it."""
+        await asyncio.to_thread(_written, self.folder / name, json.dumps(dict(value)))
+        return f"{self.inside}/{name}"
 
     async def good(self, *argv: str, quiet: bool = False, env: Mapping[str, str] | None = None) -> ToolEnd:
         """Run a program that has to succeed; raise `ToolFailed`."""
@@ -253,6 +235,11 @@ class ToolExecutor(JobExecutor[P]):
             return JobFailed(failure.kind, str(failure), failure.transient)
         finally:
             await asyncio.to_thread(remove_folder, job.folder)
+
+
+def _written(file: Path, text: str) -> None:
+    file.touch(mode=0o600)
+    file.write_text(text, encoding="utf-8")
 
 
 def projects_check(settings: ExecutorSettings) -> ToolCheck:

@@ -16,7 +16,7 @@ from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
 from tests.support.argocd_server import TOKEN, ArgocdServer
-from tests.support.jobs import assigned
+from tests.support.jobs import assigned, by_looks
 from tests.support.loopback import Answer, until
 from tests.support.processes import running_platform, worker_process
 from tests.support.world import decision, task
@@ -159,6 +159,20 @@ class TestGoingBack:
         argo.reconcile("Progressing")
         await self.back(argo)
         assert (await failed(running)).kind == "rolled_back"
+
+    async def test_one_that_is_not_healthy_in_the_time_of_its_ticket_is_taken_back_by_whoever_looks(
+        self, argo: ArgocdServer
+    ) -> None:
+        looking = by_looks(lambda: ArgocdExecutor(settings(argo)), SHOP, task_type="DEPLOY", timeout_ms=2_000)
+        looks = asyncio.create_task(looking)
+        await synced(argo)
+        argo.finish()
+        argo.reconcile("Progressing")
+        await self.back(argo)
+        state = await looks
+        assert isinstance(state, JobFailed)
+        assert state.kind == "rolled_back"
+        assert state.message.startswith("not healthy in 1.")
 
     async def test_a_way_back_that_fails_says_both_reasons(self, argo: ArgocdServer, run: Run) -> None:
         running = run()
@@ -349,7 +363,7 @@ class TestLooksOfOtherProcesses:
         argo.finish()
         argo.begin()
         assert isinstance(await self.looked(argo, handle), JobRunning)
-        old = JobHandle(job_id=handle.job_id, data={"since": "2026-01-01T00:00:00Z"})
+        old = JobHandle(job_id=handle.job_id, data={**handle.data, "since": 0.0})
         state = await self.looked(argo, old)
         assert isinstance(state, JobFailed)
         assert state.kind == "superseded"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from functions._core.executors.merge_patch import difference, merged
 from functions._executors.flux import FluxExecutor
-from functions._executors.flux_objects import difference, merged
 from functions._executors.port import JobSucceeded
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
@@ -258,6 +258,25 @@ class TestRollback:
         await run(jobs, ticket="t-2", revision="v2")
         assert (await running).kind == "superseded"
         assert ref_in(api) == {"tag": "v2"}
+
+    async def test_a_fault_on_the_way_back_does_not_end_it_half_way(
+        self, api: KubeApi, flux: Flux, jobs: JobsExecutor
+    ) -> None:
+        answer, faults = api.answer, [too_many()]
+
+        async def busy(request: Request) -> Answer:
+            half_way = request.method == "PATCH" and request.path == SHOP and ref_in(api) != {"tag": "v-broken"}
+            return faults.pop() if faults and half_way and flux.broken else await answer(request)
+
+        await run(jobs, revision="v1")
+        running = asyncio.create_task(failure(jobs, ticket="t-2", revision="v-broken"))
+        await until(lambda: ref_in(api) == {"tag": "v-broken"}, "the change")
+        flux.broken.add("v-broken")
+        api.answer = busy
+        flux.seen(REPOSITORY)
+        failed = await running
+        assert (faults, failed.kind, ref_in(api)) == ([], "rolled_back", {"tag": "v1"})
+        assert (await run(jobs, ticket="t-2", attempt=2, revision="v2"))["previous_revision"].startswith("v1@")
 
 
 class TestFoundAgain:

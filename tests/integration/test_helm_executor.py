@@ -83,6 +83,18 @@ async def test_values_and_manifests_are_in_no_log_and_no_argument(settings: Exec
     assert "hunter2" not in json.dumps(calls(settings, "upgrade"))
 
 
+async def test_what_a_job_with_a_longer_key_has_deployed_is_not_taken_for_this_ones(settings: ExecutorSettings) -> None:
+    await run(settings, ticket_id="t-1-0")  # its key, t-1-0-0, begins with that of t-1
+    assert (await run(settings, ticket_id="t-1", values={"replicas": 2}))["revision"] == "2"
+
+
+async def test_a_history_that_cannot_be_read_is_not_an_empty_one(settings: ExecutorSettings) -> None:
+    await run(settings)
+    Path(settings.environment["HELM_STATE"]).with_suffix(".fault").write_text("exec: executable aws not found")
+    failed = await failure(settings, ticket_id="t-2", action="rollback", revision=None)
+    assert (failed.kind, failed.retryable) == ("exit_status", True)
+
+
 async def test_one_that_fails_goes_back_to_what_ran_before(settings: ExecutorSettings) -> None:
     await run(settings)
     failed = await failure(settings, ticket_id="t-2", values={"fails": True})

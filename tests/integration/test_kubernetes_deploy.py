@@ -251,6 +251,22 @@ class TestRollback:
         assert failed.message.endswith("answered 422 to PATCH: no; rolled back to v1")
         assert api.objects[f"{MAPS}/settings"]["data"] == {"a": "1"}
 
+    async def test_a_fault_on_the_way_back_does_not_end_it_half_way(self, api: KubeApi, jobs: JobsExecutor) -> None:
+        answer, faults = api.answer, [too_many()]
+
+        async def busy(request: Request) -> Answer:
+            applied = api.objects[f"{MAPS}/settings"]["data"] == {"a": "2"}
+            half_way = request.method == "PATCH" and "configmaps" in request.path and applied
+            return faults.pop() if faults and half_way and image_in(api).endswith(":1") else await answer(request)
+
+        await run(jobs, config(a="1"), deployment(), revision="v1")
+        api.answer = busy
+        failed = await failure(jobs, config(a="2"), deployment("ghcr.io/acme/web:broken"), ticket="t-2")
+        assert (faults, failed.kind) == ([], "rolled_back")
+        assert (image_in(api), api.objects[f"{MAPS}/settings"]["data"]) == ("ghcr.io/acme/web:1", {"a": "1"})
+        again = await run(jobs, config(a="2"), deployment("ghcr.io/acme/web:2"), ticket="t-2", attempt=2)
+        assert again["previous_revision"] == "v1"  # the same key: its worker was ended when it had gone back
+
     async def test_what_somebody_else_deploys_meanwhile_is_left_alone(
         self, api: KubeApi, workloads: Workloads, jobs: JobsExecutor
     ) -> None:

@@ -14,6 +14,7 @@ from functions._worker.tasks import TaskFailed
 from tests.conftest import ROOT, require
 from tests.support.dynamodb import ministack
 from tests.support.jobs import assigned
+from tests.support.stand_in_platform import StandIn, working
 from tests.support.tool_programs import install
 
 TEMPLATE = """
@@ -119,6 +120,16 @@ async def test_the_cli_is_asked_for_no_more_than_the_plan_says(settings: Executo
         ],
         ["list", "stack-outputs", "--stack-name=shop", "--output=json", config],
     ]
+
+
+async def test_what_the_owner_passes_is_in_no_log_of_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, tmp_path, "sam", "stand_in_sam.py")
+    settings = settings_in(tmp_path, SAM_STACK=str(tmp_path / "stack.json"), SAM_SAYS="hunter2-hunter2")
+    async with StandIn() as platform, working(platform, JobsExecutor([SamExecutor(settings)])) as desk:
+        await desk.assign(parameters={**SHOP, "mode": "plan"}, task_type="DEPLOY")
+        [report] = await platform.reported("COMPLETED")
+    assert "Changeset created successfully" in report["log"]
+    assert "hunter2" not in json.dumps(report)
 
 
 async def test_a_stack_that_changes_just_now_is_waited_for(settings: ExecutorSettings) -> None:

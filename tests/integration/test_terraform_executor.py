@@ -1,17 +1,16 @@
 """Terraform itself, with the provider that is built in: plans that wait, are applied as they are, destroy nothing."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from functions._core.masking import Mask
-from functions._executors.plan_files import hash_of_folder
+from functions._executors.plan_files import hash_of_folder, keep_plan
 from functions._executors.settings import ExecutorSettings
 from functions._executors.terraform import TerraformExecutor
-from functions._executors.tools import MaskedLines
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
 from tests.conftest import ROOT, require
@@ -267,10 +266,13 @@ def _programs_of(folder: Path) -> list[str]:
     return found
 
 
-def test_a_value_is_masked_however_it_is_cut_into_pieces() -> None:
-    written: list[bytes] = []
-    lines = MaskedLines(Mask(["credential"]), written.append)
-    for piece in (b"a cred", b"ential\nb ", b"credent", b"ial"):
-        lines.add(piece)
-    lines.flush()
-    assert b"".join(written) == b"a ***\nb ***"
+def test_old_plans_go_also_those_that_another_worker_removes_just_now(tmp_path: Path) -> None:
+    made, plans = tmp_path / "plan.tfplan", tmp_path / "plans"
+    made.write_bytes(b"plan")
+    plans.mkdir()
+    for name in ("old", "new"):
+        (plans / name).touch()
+    os.utime(plans / "old", (0, 0))
+    (plans / "gone").symlink_to(tmp_path / "nothing")  # listed, and not there when it is looked at
+    digest = keep_plan(tmp_path, made)
+    assert {path.name for path in plans.iterdir() if path.exists()} == {"new", digest}

@@ -3,7 +3,7 @@
 Releases are a JSON file, `$HELM_STATE`: history, list with a selector of labels, upgrade `--install` with `--wait`,
 rollback and uninstall. A revision is pending while it is being made, and then no other one is begun. A chart whose
 values say `{"fails": true}` does not become ready, and one that says `{"hangs": true}` takes for ever. Each call is a
-line of `$HELM_STATE.calls`.
+line of `$HELM_STATE.calls`. The text of `$HELM_STATE.fault` is why no cluster can be reached.
 """
 
 import json
@@ -20,6 +20,8 @@ def main(command: str, *argv: str) -> int:
     """Do one command; return the exit status."""
     with STATE.with_suffix(".calls").open("a") as calls:
         calls.write(json.dumps([command, *argv]) + "\n")
+    if (fault := STATE.with_suffix(".fault")).exists():
+        sys.exit(refused(f"Kubernetes cluster unreachable: {fault.read_text()}"))
     options = dict(part.removeprefix("--").partition("=")[::2] for part in argv if part.startswith("--"))
     words = [part for part in argv if not part.startswith("--")]
     known = json.loads(STATE.read_text()) if STATE.exists() else []

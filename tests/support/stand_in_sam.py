@@ -2,6 +2,7 @@
 
 The stack is a JSON file, `$SAM_STACK`, each call a line of `$SAM_STACK.calls`. A release `busy` finds a stack that
 changes just now, the first time; one that `fails` is taken back by CloudFormation; one that is `refused` is no stack.
+A plan repeats `$SAM_SAYS`.
 """
 
 import json
@@ -25,7 +26,7 @@ def main(command: str, *argv: str) -> int:
     release = given.get("Release", "v1")
     say("Waiting for changeset to be created..")
     if "--no-execute-changeset" in argv:
-        return say(f"Changeset created successfully. {ARN}")
+        return say(f"Changeset created successfully. {ARN} {os.environ.get('SAM_SAYS', '')}")
     if release == "busy" and not known:
         return refused("Stack:shop is in UPDATE_IN_PROGRESS state and can not be updated.")
     if release == "fails":
