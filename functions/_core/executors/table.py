@@ -40,6 +40,10 @@ WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType
 """The types of tasks that are done by whatever runs."""
 
 TESTS = frozenset({TaskType.TEST})
+BUILDS = frozenset({TaskType.BUILD})
+FORGE = "forge"
+"""The family of the stages of the code forge."""
+
 
 EXECUTORS: Mapping[str, ExecutorEntry] = {
     "command": ExecutorEntry(EXECUTE, WORK),
@@ -48,7 +52,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "container": ExecutorEntry(EXECUTE, WORK),
     "k8s_job": ExecutorEntry(EXECUTE, WORK),
     "function": ExecutorEntry(EXECUTE, WORK),
-    "code_forge": ExecutorEntry("build", frozenset({TaskType.BUILD})),
+    "code_forge": ExecutorEntry("build", BUILDS),
     "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE})),
     "github_actions": ExecutorEntry("test", TESTS),
     "gitlab_ci": ExecutorEntry("test", TESTS),
@@ -80,6 +84,7 @@ def _models() -> Mapping[str, type[ExecutorParameters]]:
         cluster_deploy,
         container,
         execute,
+        forge,
         helm,
         sam,
         scan,
@@ -87,7 +92,7 @@ def _models() -> Mapping[str, type[ExecutorParameters]]:
         testing,
     )
 
-    modules = (argocd, build, cluster, cluster_deploy, container, execute, helm, sam, scan, terraform, testing)
+    modules = (argocd, build, cluster, cluster_deploy, container, execute, forge, helm, sam, scan, terraform, testing)
     return {name: model for module in modules for name, model in module.MODELS.items()}
 
 
