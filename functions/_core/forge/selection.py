@@ -59,7 +59,7 @@ def ranked(cards: Sequence[TemplateCard], wanted: Wanted) -> Sequence[tuple[Temp
 
 
 def score_of(card: TemplateCard, wanted: Wanted) -> float:
-    """Return how well a template fits, 0 to 1; 0 for one of another language, or of another kind if no language is asked.
+    """Return how well a template fits, 0 to 1; 0 for another language, or another kind where no language is asked for.
 
     Without that rule capabilities and quality alone would reach the least score, and a request for Rust get Python.
     """
