@@ -31,6 +31,8 @@ OWN: Mapping[str, str] = {
     "helm": "functions._executors.helm:HelmExecutor",
     "sam": "functions._executors.sam:SamExecutor",
     "terraform": "functions._executors.terraform:TerraformExecutor",
+    "forge_select_template": "functions._executors.forge.select_template:SelectTemplateExecutor",
+    "forge_compose_code": "functions._executors.forge.compose_code:ComposeCodeExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 
