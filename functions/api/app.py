@@ -31,6 +31,7 @@ from functions.api import (
     mcp,
     orders,
     passports,
+    pipelines,
     plans,
     playbooks,
     problems,
@@ -46,6 +47,7 @@ from functions.api import (
     subscriptions,
     system,
     telemetry,
+    templates,
     ticket_changes,
     tickets,
     tokens,
@@ -121,6 +123,8 @@ MODULES = (
     system,
     tools,
     mcp,
+    templates,
+    pipelines,
 )
 
 
