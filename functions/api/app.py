@@ -5,6 +5,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from functions.api import (
+    a2a,
     admission_policies,
     agent_watch,
     agents,
@@ -121,6 +122,7 @@ MODULES = (
     system,
     tools,
     mcp,
+    a2a,
 )
 
 
