@@ -5,6 +5,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from functions.api import (
+    a2a,
     admission_policies,
     agent_watch,
     agents,
@@ -125,6 +126,7 @@ MODULES = (
     mcp,
     templates,
     pipelines,
+    a2a,
 )
 
 
