@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from functions._core.executors.forge import ComposeCodeParameters
 from functions._executors.forge import language_model
+from functions._executors.forge.compose_code import hashes_in
+from functions._executors.forge.language_model import LanguageModel
+from functions._executors.port import CallFailed
 from functions._executors.settings import ExecutorSettings
-from functions._worker.tasks import TaskFailed
 from tests.support.forge_projects import kept_project, stored_context, written
 from tests.support.forge_templates import compose, settings_for
 from tests.support.llm_api import MODEL, TOKEN, ModelApi, error
@@ -24,6 +27,8 @@ FILES: dict[str, str | bytes] = {
     "pyproject.toml": "[project]\n",
     "logo.png": b"\x89PNG\xff",
 }
+TEMPLATE = {"template_id": "any", "score": 0.9, "version": "1"}
+NO_FILE = {"size": 0, "sha256": "0" * 64, "uri": "file:///nothing"}
 ASKED: dict[str, Any] = {"inputs": {"project_name": "shop"}, "instructions": "Greet in the main module."}
 
 
@@ -42,7 +47,7 @@ def settings(tmp_path: Path, api: ModelApi, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def chosen(tmp_path: Path) -> dict[str, Any]:
     kept = kept_project(stored_context(tmp_path / "store"), written(tmp_path / "source", FILES))
-    return {"template_id": "any", "score": 0.9, "version": "1", "content": kept.model_dump()}
+    return {**TEMPLATE, "content": kept.model_dump()}
 
 
 def project(output: dict[str, Any], folder: Path) -> dict[str, bytes]:
@@ -50,9 +55,21 @@ def project(output: dict[str, Any], folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-async def failure(settings: ExecutorSettings, chosen: dict[str, Any], **more: Any) -> TaskFailed:
-    with pytest.raises(TaskFailed) as failed:
-        await compose(settings, chosen, **{**ASKED, **more})
+async def changed(settings: ExecutorSettings, folder: Path, instructions: str = "Greet.") -> str | None:
+    """Have files of a project changed, without a ticket and a template."""
+    made = written(folder / "project", {"src/main.py": "NAME = 'shop'\n"})
+    about = {"artifact_id": "shop", "template": {**TEMPLATE, "content": NO_FILE}, "instructions": instructions}
+    context = stored_context(folder / "store", parameters=ComposeCodeParameters.model_validate(about))
+    model = LanguageModel(settings)
+    try:
+        return await model.change(context, made, hashes_in(made))
+    finally:
+        await model.aclose()
+
+
+async def failure(settings: ExecutorSettings, folder: Path) -> CallFailed:
+    with pytest.raises(CallFailed) as failed:
+        await changed(settings, folder)
     return failed.value
 
 
@@ -78,17 +95,18 @@ async def test_it_is_off_without_a_model_and_without_instructions(
 ) -> None:
     api.says(src__main_dot_py="x")
     without = await compose(settings, chosen, ASKED["inputs"])
-    off = await compose(settings_for(tmp_path), chosen, **ASKED)
+    assert (without["generation_method"], without.get("model")) == ("TEMPLATE", None)
+    assert await changed(settings_for(tmp_path), tmp_path) is None
     assert api.requests == []
-    assert without == off
-    assert (off["generation_method"], off.get("model")) == ("TEMPLATE", None)
 
 
 async def test_an_answer_that_changes_nothing_is_none(
-    settings: ExecutorSettings, chosen: dict[str, Any], api: ModelApi
+    settings: ExecutorSettings, api: ModelApi, tmp_path: Path
 ) -> None:
     api.says(src__main_dot_py="NAME = 'shop'\n")
-    assert (await compose(settings, chosen, **ASKED))["generation_method"] == "TEMPLATE"
+    assert await changed(settings, tmp_path) is None
+    api.says(src__main_dot_py="NAME = 'other'\n")
+    assert await changed(settings, tmp_path) == MODEL
 
 
 async def test_an_attempt_that_is_begun_again_takes_the_same_answer(
@@ -97,16 +115,17 @@ async def test_an_attempt_that_is_begun_again_takes_the_same_answer(
     api.says(src__main_dot_py="FIRST = 1\n")
     first = await compose(settings, chosen, **ASKED)
     api.says(src__main_dot_py="SECOND = 2\n")
-    again = await compose(settings, chosen, **ASKED)
     later = await compose(settings, chosen, **ASKED, attempt=3)
-    assert {one["content"]["sha256"] for one in (first, again, later)} == {first["content"]["sha256"]}
+    assert later["content"]["sha256"] == first["content"]["sha256"]
     assert len(api.requests) == 1
-    other = await compose(settings, chosen, **{**ASKED, "instructions": "Something else."})
-    assert other["content"]["sha256"] != first["content"]["sha256"]
-    for kept in (tmp_path / "store" / "t-compose").rglob("language-model-*"):
-        kept.write_bytes(kept.read_bytes()[:-4])
-    await compose(settings, chosen, **ASKED)
-    assert len(api.requests) == 3, "what was cut when its writer was killed is asked for again"
+    (kept,) = below(tmp_path / "store" / "t-compose", "language-model-*")
+    kept.write_bytes(kept.read_bytes()[:-4])
+    again = await compose(settings, chosen, **ASKED, attempt=2)
+    assert again["content"]["sha256"] != first["content"]["sha256"], "what was cut when its writer was killed is none"
+
+
+def below(folder: Path, pattern: str) -> list[Path]:
+    return [*folder.rglob(pattern)]
 
 
 @pytest.mark.parametrize(
@@ -141,51 +160,44 @@ async def test_an_attempt_that_is_begun_again_takes_the_same_answer(
 def test_a_path_that_it_must_not_touch_refuses_the_answer(tmp_path: Path, path: str) -> None:
     written(tmp_path / "project", {"src/main.py": "x", "tests/test_main.py": "y", ".github/workflows/ci.yml": "z"})
     hashes = {"src/main.py": "", "tests/test_main.py": "", ".github/workflows/ci.yml": "", "pyproject.toml": ""}
-    with pytest.raises(language_model.CallFailed) as refused:
+    with pytest.raises(CallFailed) as refused:
         language_model.write_files(tmp_path / "project", language_model.checked({path: "evil"}, hashes))
     assert (refused.value.kind, refused.value.transient) == ("bad_model_answer", True)
     assert not [*tmp_path.rglob("out.py")]
 
 
 async def test_garbage_and_too_much_fail_the_attempt(
-    settings: ExecutorSettings, chosen: dict[str, Any], api: ModelApi, monkeypatch: pytest.MonkeyPatch
+    settings: ExecutorSettings, api: ModelApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(language_model, "PAUSES", ())
-    too_many = {"files": {f"f{n}.py": "" for n in range(language_model.MOST_FILES + 1)}}
-    too_large = {"files": {"a.py": "x" * (language_model.MOST_BYTES + 1)}}
-    for said in (
-        "I cannot do that.",
-        "[]",
-        '{"files": []}',
-        '{"files": {"a.py": 1}}',
-        "",
-        *map(json.dumps, (too_many, too_large)),
-    ):
+    too_many = json.dumps({"files": {f"f{n}.py": "" for n in range(language_model.MOST_FILES + 1)}})
+    too_large = json.dumps({"files": {"a.py": "x" * (language_model.MOST_BYTES + 1)}})
+    for said in ("I cannot do that.", "[]", '{"files": []}', '{"files": {"a.py": 1}}', "", too_many, too_large):
         api.said = said
-        failed = await failure(settings, chosen)
-        assert (failed.kind, failed.retryable) == ("bad_model_answer", True), said[:40]
+        failed = await failure(settings, tmp_path)
+        assert (failed.kind, failed.transient) == ("bad_model_answer", True), said[:40]
     api.says(src__a_dot_py="x")
     api.finish_reason = "length"
-    assert (await failure(settings, chosen)).message == "the answer of the language model is not taken: it is cut"
+    assert str(await failure(settings, tmp_path)) == "the answer of the language model is not taken: it is cut"
     api.faults.append(Answer(200, b'{"choices": []}'))
-    assert (await failure(settings, chosen)).kind == "bad_model_answer"
+    assert (await failure(settings, tmp_path)).kind == "bad_model_answer"
     api.faults.append(Answer(200, b"<html>"))
-    assert (await failure(settings, chosen)).kind == "not_json"
+    assert (await failure(settings, tmp_path)).kind == "not_json"
 
 
 async def test_a_service_that_is_busy_is_asked_again_and_one_that_refuses_is_not(
-    settings: ExecutorSettings, chosen: dict[str, Any], api: ModelApi, tmp_path: Path
+    settings: ExecutorSettings, api: ModelApi, tmp_path: Path
 ) -> None:
     api.faults += [error(429, "rate_limit_exceeded", retry_after="0"), error(503, "overloaded")]
     api.says(src__main_dot_py="OK = 1\n")
-    assert (await compose(settings, chosen, **ASKED))["generation_method"] == "HYBRID"
+    assert await changed(settings, tmp_path) == MODEL
     assert len(api.requests) == 3
     wrong = settings_for(tmp_path, **{**api.variables, "WORKER_FORGE_LLM_TOKEN": "sk-wrong"})
-    failed = await failure(wrong, chosen, instructions="Something else.")
-    assert (failed.kind, failed.retryable) == ("unexpected_status", False)
-    assert TOKEN not in failed.message
+    failed = await failure(wrong, tmp_path)
+    assert (failed.kind, failed.transient) == ("unexpected_status", False)
+    assert TOKEN not in str(failed)
     api.faults += [error(429, "insufficient_quota", retry_after="3600")] * 9
-    failed = await failure(settings, chosen, instructions="A third thing.")
-    assert (failed.kind, failed.retryable) == ("unexpected_status", True), "nobody waits for an hour here"
+    failed = await failure(settings, tmp_path)
+    assert (failed.kind, failed.transient) == ("unexpected_status", True), "nobody waits for an hour here"
     await api.stop()
-    assert (await failure(settings, chosen, instructions="A fourth thing.")).retryable
+    assert (await failure(settings, tmp_path)).transient

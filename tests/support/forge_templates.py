@@ -62,7 +62,7 @@ def committed(folder: Path, files: Mapping[str, str | bytes], tag: str | None = 
 
 def settings_for(folder: Path, sandbox: str = "off", **variables: str) -> ExecutorSettings:
     """Return the settings of a worker with a store, folders of templates, and repositories below `folder`."""
-    (folder / "templates").mkdir(exist_ok=True)
+    (folder / "templates").mkdir(parents=True, exist_ok=True)
     about = {
         "WORKER_SANDBOX": sandbox,
         "WORKER_FOLDER": str(folder / "work"),

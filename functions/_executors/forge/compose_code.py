@@ -182,7 +182,8 @@ def _remembered(template: SelectedTemplate) -> Mapping[str, str]:
     """Return what a project says of its template; copier updates it from a repository alone."""
     source = template.source
     if source is not None and source.git is not None and source.subfolder in {"", "."}:
-        return {"src_path": f"git+{source.git}", "commit": source.ref or template.commit or ""}
+        prefix = "git+" if "://" in source.git else ""
+        return {"src_path": f"{prefix}{source.git}", "commit": source.ref or template.commit or ""}
     return {"src_path": f"flowc:{template.template_id}", "commit": template.version}
 
 

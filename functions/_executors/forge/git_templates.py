@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from functions._core.executors.execute import Limits
 from functions._core.forge.stages import TemplateSource
@@ -22,8 +21,12 @@ from functions._executors.scanners.target import TargetFolder, TargetRefused
 from functions._executors.settings import ExecutorSettings
 from functions._executors.tools import ToolEnd, ToolFailed, ToolJob
 
-SCHEMES = ("https", "http", "file")
-ADDRESS = re.compile(r"(https?|file)://[A-Za-z0-9._~:/%+@\[\]-]{1,500}")
+ADDRESS = re.compile(
+    r"(?P<scheme>https?|file|ssh)://(?P<user>[a-z_][a-z0-9_-]{0,31}@)?(?!-)[A-Za-z0-9._~:/%+\[\]-]{1,500}"
+    r"|(?P<ssh>[a-z_][a-z0-9_-]{0,31}@)[A-Za-z0-9][A-Za-z0-9.-]{0,252}:[A-Za-z0-9_~/][A-Za-z0-9_./~+-]{0,500}"
+)
+"""An address, the second one as code hosts show those of ssh: `git@host:owner/name.git`."""
+
 REF = re.compile(r"(?!.*(\.\.|//|\.lock(/|$)))[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}(?<![./])")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -84,24 +87,28 @@ class GitFetched:
 def check_source(settings: ExecutorSettings, source: TemplateSource) -> str:
     """Return the address of a repository; raise `CallFailed` unless the worker's owner allows it.
 
-    Only a pattern that begins with `http://` or `file://` allows such an address: `**` does not.
+    Only a pattern that begins with `http://`, `file://`, `ssh://` or `git@` allows such an address: `**` does not.
     """
     address = source.git or ""
-    scheme = address.partition("://")[0]
-    try:
-        named = "@" in urlsplit(address).netloc
-    except ValueError:
-        named = True
-    if not ADDRESS.fullmatch(address) or named or ".." in address.split("/"):
-        text = "the address of a template is https://HOST/PATH, without a name and a password"
+    match = ADDRESS.fullmatch(address)
+    scheme = scheme_of(address)
+    if match is None or ".." in address.split("/") or (match["user"] and scheme != "ssh"):
+        text = "the address of a template is https://HOST/PATH or one of ssh, without a password"
         raise CallFailed(text, transient=False, kind="not_allowed")
-    patterns = [one for one in settings.repositories if scheme == "https" or one.startswith(f"{scheme}://")]
+    begin = "" if scheme == "https" else match["ssh"] or f"{scheme}://"
+    patterns = [one for one in settings.repositories if one.startswith(begin)]
     if not any(fitting(pattern).fullmatch(address) for pattern in patterns):
         text = "the worker's owner does not allow this repository (WORKER_REPOSITORIES)"
         raise CallFailed(text, transient=False, kind="not_allowed")
     if source.ref is not None and not REF.fullmatch(source.ref):
         raise CallFailed("the reference of the template is none of git", transient=False, kind="bad_parameters")
     return address
+
+
+def scheme_of(address: str) -> str:
+    """Return how a repository is reached: https, http, ssh or file."""
+    scheme, separator, _ = address.partition("://")
+    return scheme if separator else "ssh"
 
 
 async def fetch_template(job: ToolJob, source: TemplateSource, address: str, target: Path) -> GitFetched:
@@ -133,7 +140,7 @@ class GitProgram:
         self._env = {
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": f"{job.inside}/gitconfig",
-            "GIT_ALLOW_PROTOCOL": address.partition("://")[0],
+            "GIT_ALLOW_PROTOCOL": scheme_of(address),
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_LFS_SKIP_SMUDGE": "1",
             "GIT_NO_REPLACE_OBJECTS": "1",

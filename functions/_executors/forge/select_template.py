@@ -14,7 +14,7 @@ from functions._core.executors.table import BUILDS, FORGE
 from functions._core.forge.selection import selected
 from functions._core.forge.stages import SelectedTemplate, TemplateSource
 from functions._core.records.values import TaskType
-from functions._executors.forge.git_templates import check_source, fetch_template
+from functions._executors.forge.git_templates import check_source, fetch_template, scheme_of
 from functions._executors.forge.projects import keep_bytes, packed
 from functions._executors.forge.template_cache import CachedTemplate, TemplateCache
 from functions._executors.forge.templates_at import SHIPPED, bad, copy_template, folder_of, owned_folders, questions_in
@@ -111,7 +111,7 @@ class SelectTemplateExecutor(ToolExecutor[SelectTemplateParameters]):
         cached = await asyncio.to_thread(self._cache.get, source)
         if cached is not None:
             return _Brought(cached.content, **cached.about, cached=True)
-        remote = not address.startswith("file:")
+        remote = scheme_of(address) != "file"
         if remote and self.sandbox.on and not self.settings.program_network:
             text = "the worker's owner does not let programs have the network (WORKER_PROGRAM_NETWORK)"
             raise CallFailed(text, transient=False, kind="not_allowed")
