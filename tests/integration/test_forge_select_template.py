@@ -105,7 +105,7 @@ async def test_a_template_of_flow_c_has_its_version(tmp_path: Path, monkeypatch:
 
 
 class TestRepository:
-    async def test_the_newest_version_is_taken_and_kept_for_an_hour(
+    async def test_the_newest_version_is_kept_for_an_hour(
         self, settings: ExecutorSettings, repository: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first = await select(settings, of_git(repository))

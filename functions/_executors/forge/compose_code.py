@@ -47,7 +47,7 @@ VARIABLES = {
 }
 """Variables of a rendering: it finds no program, and copier would run git for each file."""
 
-RENDER_SECONDS = 180.0
+RENDER_SECONDS = 100.0
 """How long one rendering may take."""
 
 MOST_FILES, MOST_BYTES = 2_000, 32 * 1024 * 1024
