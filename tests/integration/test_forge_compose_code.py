@@ -248,6 +248,13 @@ class TestAnswers:
         assert not failed.retryable
         assert len(below(tmp_path, "evil.txt")) == 1, "that of the template alone"
 
+    async def test_without_copier_nothing_is_composed(
+        self, worker: ExecutorSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("functions._executors.forge.compose_code.find_spec", lambda _: None)
+        failed = await failure(worker, template(tmp_path, {"a.txt": "a"}), HELLO)
+        assert (failed.kind, failed.retryable) == ("no_tool", False)
+
     async def test_a_secret_is_refused(self, worker: ExecutorSettings, tmp_path: Path) -> None:
         chosen = template(tmp_path, {"a.txt": "a"})
         failed = await failure(worker, chosen, {"project_name": "hunter2-hunter2"}, secrets=["/inputs/project_name"])
