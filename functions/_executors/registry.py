@@ -32,6 +32,8 @@ OWN: Mapping[str, str] = {
     "helm": "functions._executors.helm:HelmExecutor",
     "sam": "functions._executors.sam:SamExecutor",
     "terraform": "functions._executors.terraform:TerraformExecutor",
+    "forge_validate_code": "functions._executors.forge.validate_code:ForgeValidateCodeExecutor",
+    "forge_run_tests": "functions._executors.forge.run_tests:ForgeRunTestsExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

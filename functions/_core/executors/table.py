@@ -66,6 +66,8 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "forge_validate_code": ExecutorEntry(FORGE, frozenset({TaskType.VALIDATE})),
+    "forge_run_tests": ExecutorEntry(FORGE, TESTS),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
