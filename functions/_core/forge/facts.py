@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
+from urllib.parse import quote
 
 from functions._core.forge.stages import ComposedCode, SelectedTemplate, TestedCode, ValidatedCode
 
@@ -19,6 +20,13 @@ class BaseImage(NamedTuple):
     """`sha256:` and the hash of its manifest."""
     tag: str = ""
     """The tag by which it was asked for."""
+
+    @property
+    def purl(self) -> str:
+        """Its package URL."""
+        tag = f"&tag={quote(self.tag, safe='')}" if self.tag else ""
+        where = f"{quote(self.digest, safe='')}?repository_url={quote(self.name, safe='/')}{tag}"
+        return f"pkg:oci/{self.name.rpartition('/')[2]}@{where}"
 
 
 class BuildFacts(NamedTuple):
