@@ -35,7 +35,7 @@ class LogIdentity(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class LogEntry:
+class TreeEntry:
     """One entry of a log."""
 
     index: int
@@ -69,25 +69,25 @@ def leaf_of(envelope_sha256: str, integrated_at: str) -> bytes:
     return leaf_hash(canonical({"envelope_sha256": envelope_sha256, "integrated_at": integrated_at}))
 
 
-def entry_after(before: LogEntry | None, envelope_sha256: str, at: str, log: LogIdentity, sign: Sign) -> LogEntry:
+def entry_after(before: TreeEntry | None, envelope_sha256: str, at: str, log: LogIdentity, sign: Sign) -> TreeEntry:
     """Return the entry that follows another one, or is the first."""
     index = 0 if before is None else before.index + 1
     peaks = appended(() if before is None else before.peaks, index, leaf_of(envelope_sha256, at))
-    return LogEntry(index, envelope_sha256, at, peaks, checkpoint(log, index + 1, root_of(peaks), sign))
+    return TreeEntry(index, envelope_sha256, at, peaks, checkpoint(log, index + 1, root_of(peaks), sign))
 
 
-def entry_of(file: bytes) -> LogEntry | None:
+def entry_of(file: bytes) -> TreeEntry | None:
     """Return the entry that a file is; None where it is none, or not as one is written."""
     try:
         said: dict[str, Any] = json.loads(file)
         peaks = tuple(bytes.fromhex(peak) for peak in said["peaks"])
-        entry = LogEntry(**{**said, "peaks": peaks})
-        return entry if entry.file() == file and isinstance(entry.index, int) else None
+        entry = TreeEntry(**{**said, "peaks": peaks})
+        return entry if entry.file() == file and type(entry.index) is int else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def follows(before: LogEntry | None, entry: LogEntry, log: LogIdentity, verify: Verify) -> str:
+def follows(before: TreeEntry | None, entry: TreeEntry, log: LogIdentity, verify: Verify) -> str:
     """Return what is wrong with an entry that is to follow another one; empty for nothing."""
     index = 0 if before is None else before.index + 1
     if entry.index != index:

@@ -16,8 +16,8 @@ from datetime import datetime
 from functions._core.forge.log_entries import (
     ENTRY_BYTES,
     MOST_ENTRIES,
-    LogEntry,
     LogIdentity,
+    TreeEntry,
     Verify,
     entry_after,
     entry_of,
@@ -27,7 +27,7 @@ from functions._core.forge.log_entries import (
 from functions._core.forge.merkle import includes, newest_proof
 from functions._core.forge.stages import TransparencyEntry
 from functions._core.records.values import format_time
-from functions._executors.forge.signing import VerificationKey, Signer, SigningFailed
+from functions._executors.forge.signing import Signer, SigningFailed, VerificationKey
 from functions._executors.settings import ExecutorSettings
 from functions._executors.stored_files import FileStore, StoreFailed
 
@@ -49,7 +49,7 @@ class TransparencyLog:
         self._store = store
         self._verify: Verify = key.verify
         self._folder = f"transparency/{name}/{key.log_id[:16]}"
-        self._last: LogEntry | None = None
+        self._last: TreeEntry | None = None
 
     def append(self, envelope_sha256: str, at: datetime, signer: Signer) -> TransparencyEntry:
         """Add the hash of an envelope; return the entry with its proof. Raises `StoreFailed`, or `SigningFailed`."""
@@ -75,10 +75,10 @@ class TransparencyLog:
             before = taken or before
         raise StoreFailed("the transparency log takes no entry: each number was taken by somebody else")
 
-    def entries(self) -> Iterator[LogEntry | str]:
+    def entries(self) -> Iterator[TreeEntry | str]:
         """Yield all entries in their order, or what is wrong with one in its place. Raises `StoreFailed`."""
         there = {name for name in self._store.names(self._folder) if re.fullmatch(r"[0-9]{12}\.json", name)}
-        before: LogEntry | None = None
+        before: TreeEntry | None = None
         for index in range(min(MOST_ENTRIES, 1 + max((int(name[:12]) for name in there), default=-1))):
             data = self._store.find(self._name(index), ENTRY_BYTES) if f"{index:012}.json" in there else None
             if data is None:
@@ -94,7 +94,7 @@ class TransparencyLog:
             before = entry
             yield entry
 
-    def _newest(self) -> LogEntry | None:
+    def _newest(self) -> TreeEntry | None:
         """Return the last entry: the first number that is free is looked for in steps that double, then halve."""
         known = -1 if self._last is None else self._last.index
         step = 1
@@ -109,7 +109,7 @@ class TransparencyLog:
     def _there(self, index: int) -> bool:
         return self._store.find(self._name(index), ENTRY_BYTES) is not None
 
-    def _entry(self, index: int) -> LogEntry | None:
+    def _entry(self, index: int) -> TreeEntry | None:
         """Return an entry that another one may follow; raise `StoreFailed` for one that was altered."""
         data = self._store.find(self._name(index), ENTRY_BYTES)
         if data is None:
@@ -145,7 +145,7 @@ def entry_fault(entry: TransparencyEntry, envelope_sha256: str, key: Verificatio
         return "log: the entry is not as it is written"
     if head != (entry.tree_size, root):
         return "log: the checkpoint is that of another tree"
-    leaf = LogEntry(entry.index, envelope_sha256, format_time(entry.integrated_at), (), "").leaf
+    leaf = TreeEntry(entry.index, envelope_sha256, format_time(entry.integrated_at), (), "").leaf
     return "" if includes(head[1], head[0], entry.index, leaf, proof) else "log: its tree does not have this envelope"
 
 
