@@ -1,4 +1,4 @@
-"""Trees of the transparency log: known roots of RFC 6962, proofs of all entries and sizes, and heads that are signed."""
+"""Trees of the transparency log: known roots of RFC 6962, proofs of all entries and sizes, and signed heads."""
 
 import random
 from collections.abc import Sequence

@@ -46,6 +46,11 @@ class VerificationKey(NamedTuple):
     note_hash: Callable[[str], bytes]
     """Return what a signed note calls the key, by the name of the log."""
 
+    @property
+    def material(self) -> Mapping[str, Any]:
+        """The `verificationMaterial` of Sigstore bundles by the key."""
+        return {"publicKey": {"hint": self.hint}, "tlogEntries": []}
+
     def log(self, name: str) -> LogIdentity:
         """Return what a log with this key is known by."""
         return LogIdentity(name, self.log_id, self.note_hash(name))
@@ -107,7 +112,7 @@ class KeySigner:
             raise SigningFailed(f"{KEY_FILE} is neither P-256 nor Ed25519")
         self._key: Any = key
         self.public = _public(key.public_key())
-        self.material: Mapping[str, Any] = {"publicKey": {"hint": self.public.hint}, "tlogEntries": []}
+        self.material = self.public.material
 
     def sign(self, data: bytes) -> bytes:
         """See `Signer.sign`."""
