@@ -15,11 +15,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from in_toto.models.layout import Inspection, Layout, Step
-from in_toto.models.metadata import Envelope
+from in_toto.models.layout import Inspection, Layout, Step  # type: ignore[import-untyped]
+from in_toto.models.metadata import Envelope  # type: ignore[import-untyped]
 from securesystemslib.dsse import Envelope as ReadEnvelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
@@ -286,7 +286,7 @@ class TestInToto:
         openssl("pkey", "-in", owner, "-pubout", "-out", folder.parent / "owner.pub")
 
     def verify(self, folder: Path) -> tuple[int, str]:
-        program = Path(sys.executable).with_name("in-toto-verify")
+        program = str(Path(sys.executable).with_name("in-toto-verify"))
         command = [program, "-l", "../root.layout", "--verification-keys", "../owner.pub", "--link-dir", "../links"]
         run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         return run.returncode, run.stderr
@@ -306,10 +306,10 @@ class TestInToto:
         assert status == 1
         assert WHEEL in text
         (delivered / WHEEL).write_bytes(MADE[WHEEL])
-        link = next(links.glob("package.*"))
-        outer = json.loads(link.read_bytes())
+        package = next(links.glob("package.*"))
+        outer = json.loads(package.read_bytes())
         outer["payload"] = outer["payload"][:-8] + "AAAA" + outer["payload"][-4:]
-        link.write_text(json.dumps(outer))
+        package.write_text(json.dumps(outer))
         assert self.verify(delivered)[0] == 1
 
     def test_what_was_packaged_is_what_was_composed(self, build: AttestedBuild, vouched: Attestations) -> None:

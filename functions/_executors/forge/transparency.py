@@ -115,7 +115,8 @@ class TransparencyLog:
         if data is None:
             return None
         entry = entry_of(data)
-        if entry is None or opened_checkpoint(entry.checkpoint, self.identity, self._verify) != (index + 1, entry.root):
+        head = None if entry is None else opened_checkpoint(entry.checkpoint, self.identity, self._verify)
+        if entry is None or entry.index != index or head != (index + 1, entry.root):
             raise StoreFailed(f"entry {index} of the transparency log was altered")
         return entry
 
