@@ -24,7 +24,7 @@ from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from functions._executors.artifacts import ArtifactsRefused
-from functions._executors.forge.attestations import Attestations
+from functions._executors.forge.attestations import Attestations, signing_check
 from functions._executors.forge.signing import SigningFailed, signer_of
 from functions._executors.settings import ExecutorSettings
 from tests.support.attested_build import BASE, MADE, PROJECT, AttestedBuild, new_key, openssl
@@ -252,6 +252,19 @@ class TestKeys:
             self.signed(key)
         with pytest.raises(SigningFailed, match="cannot be read: No such file"):
             self.signed(tmp_path / "none.key")
+
+    def test_the_doctor_says_whether_and_by_which_key_builds_are_signed(self, tmp_path: Path) -> None:
+        key = new_key(tmp_path / "forge.key")
+        build = AttestedBuild(tmp_path, key)
+        found = signing_check(build.settings)
+        assert (found.ok, found.detail) == (True, f"by the key {build.vouch().key_id}")
+        nobody = signing_check(ExecutorSettings(logs=str(tmp_path)))
+        assert (nobody.ok, nobody.required) == (False, False)
+        assert nobody.detail == "WORKER_FORGE_KEY_FILE names no key: nothing is signed"
+        build.environment["WORKER_FORGE_LOG"] = "../x"
+        assert "WORKER_FORGE_LOG" in signing_check(build.settings).detail
+        key.write_text("nonsense")
+        assert (signing_check(build.settings).ok, signing_check(build.settings).required) == (False, True)
 
 
 class TestInToto:

@@ -25,15 +25,7 @@ class Delivered:
         self.build.vouch(attempt=1)
         self.vouched: Attestations = self.build.vouch(attempt=2)
         self.folder = self.build.dist
-        kept = {"provenance.json": self.vouched.provenance, "provenance.sigstore.json": self.vouched.provenance_bundle}
-        kept |= {f"{name}.sigstore.json": one.bundle for name, one in self.vouched.files.items()}
-        kept |= {link.name.partition("/")[2]: link for link in self.vouched.links}
-        for name, file in kept.items():
-            if file is not None:
-                (self.folder / name).write_bytes(self.build.read(file))
-        if self.vouched.log is not None:
-            output = {"log": self.vouched.log.model_dump(mode="json"), "artifacts": []}
-            (self.folder / "output.json").write_text(json.dumps(output))
+        self.build.deliver(self.vouched, self.folder)
 
     def verify(self, name: str, *more: str, key: bool = True) -> Result:
         """Check a file of the folder."""

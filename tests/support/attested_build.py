@@ -1,6 +1,8 @@
 """A build for tests of what vouches for it: a project, what was made of it, a key, and a store."""
 
+import json
 import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -137,6 +139,17 @@ class AttestedBuild:
             self.settings,
         )
 
+    def deliver(self, vouched: Attestations, folder: Path) -> None:
+        """Put what vouches for a build beside what was made, by plain names, with what the output says of the log."""
+        kept = [vouched.provenance, vouched.provenance_bundle, *(one.bundle for one in vouched.files.values())]
+        kept += [*vouched.links, vouched.sbom.cyclonedx, vouched.sbom.spdx]
+        for file in filter(None, kept):
+            (folder / file.name.partition("/")[2]).write_bytes(self.read(file))
+        for name, one in vouched.files.items():
+            (folder / f"{name}.sig").write_text(one.signature)
+        if vouched.log is not None:
+            (folder / "output.json").write_text(json.dumps({"log": vouched.log.model_dump(mode="json")}))
+
     def read(self, file: KeptFile) -> bytes:
         """Return the content of a file that was kept."""
         return b"".join(self.store.read(file.uri))
@@ -148,3 +161,9 @@ class AttestedBuild:
     def _made(path: Path, media_type: str, image: str = "") -> MadeFile:
         data = path.read_bytes()
         return MadeFile(path.name, path, sha256(data).hexdigest(), len(data), media_type, image)
+
+
+if __name__ == "__main__":  # for the session of docs/guides/forge-signatures.md
+    here, key_file = (Path(name).absolute() for name in sys.argv[1:])
+    example = AttestedBuild(here, key_file)
+    example.deliver(example.vouch(), example.dist)

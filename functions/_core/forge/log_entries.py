@@ -15,7 +15,7 @@ from functions._core.forge.merkle import appended, leaf_hash, root_of
 from functions._core.passport.seal import canonical
 
 MOST_ENTRIES = 100_000
-"""Entries of a log: one is checked as a whole within seconds."""
+"""Entries of a log: a folder with as many is checked as a whole within two minutes."""
 
 ENTRY_BYTES = 16 * 1024
 

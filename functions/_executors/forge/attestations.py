@@ -23,8 +23,9 @@ from functions._executors.artifacts import ArtifactsRefused
 from functions._executors.file_store import store_at
 from functions._executors.forge.dependencies import components_of, project_files
 from functions._executors.forge.sbom import cyclonedx, software, spdx
-from functions._executors.forge.signing import Signer, signer_of
+from functions._executors.forge.signing import KEY_FILE, Signer, signer_of
 from functions._executors.forge.transparency import log_of
+from functions._executors.port import ToolCheck
 from functions._executors.settings import ExecutorSettings
 from functions._executors.stored_files import StoredFile, StoreFailed
 
@@ -117,6 +118,22 @@ def attest(
         _logged(signed, signer, settings),
         vouched,
     )
+
+
+def signing_check(settings: ExecutorSettings) -> ToolCheck:
+    """Return whether builds are signed, and by which key, for `flowc doctor executor` and the log of a ticket."""
+    name = "signing"
+    try:
+        signer = signer_of(settings)
+        store = store_at(settings.logs)
+        if signer is None:
+            return ToolCheck(name, False, f"{KEY_FILE} names no key: nothing is signed", required=False)
+        if store is None:
+            return ToolCheck(name, False, "there is no store for the transparency log (WORKER_LOGS)", required=False)
+        log_of(settings, store, signer.public)
+    except (ValueError, ImportError) as error:
+        return ToolCheck(name, False, str(error))
+    return ToolCheck(name, True, f"by the key {signer.public.key_id}")
 
 
 def _listed(facts: BuildFacts, made: Hashes, manifests: Mapping[str, bytes], keep: Keep) -> SbomRecord:
