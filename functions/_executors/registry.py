@@ -31,6 +31,7 @@ OWN: Mapping[str, str] = {
     "helm": "functions._executors.helm:HelmExecutor",
     "sam": "functions._executors.sam:SamExecutor",
     "terraform": "functions._executors.terraform:TerraformExecutor",
+    "forge_gate": "functions._executors.forge.gate:GateExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

@@ -41,6 +41,7 @@ WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType
 
 TESTS = frozenset({TaskType.TEST})
 BUILDS = frozenset({TaskType.BUILD})
+VALIDATES = frozenset({TaskType.VALIDATE})
 FORGE = "forge"
 """The family of the stages of the code forge."""
 
@@ -53,7 +54,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "k8s_job": ExecutorEntry(EXECUTE, WORK),
     "function": ExecutorEntry(EXECUTE, WORK),
     "code_forge": ExecutorEntry("build", BUILDS),
-    "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE})),
+    "scan": ExecutorEntry("validate", VALIDATES),
     "github_actions": ExecutorEntry("test", TESTS),
     "gitlab_ci": ExecutorEntry("test", TESTS),
     "jenkins": ExecutorEntry("test", TESTS),
@@ -65,6 +66,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "forge_gate": ExecutorEntry(FORGE, VALIDATES),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
