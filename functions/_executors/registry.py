@@ -32,6 +32,7 @@ OWN: Mapping[str, str] = {
     "sam": "functions._executors.sam:SamExecutor",
     "terraform": "functions._executors.terraform:TerraformExecutor",
     "forge_gate": "functions._executors.forge.gate:GateExecutor",
+    "forge_merge_request": "functions._executors.forge.merge_request:MergeRequestExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

@@ -67,6 +67,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "forge_gate": ExecutorEntry(FORGE, VALIDATES),
+    "forge_merge_request": ExecutorEntry(FORGE, VALIDATES),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 

@@ -9,11 +9,11 @@ Address and token are those of the service FORGE_HOST (`services`).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from functions._executors.port import ToolCheck
+from functions._executors.port import CallFailed, ToolCheck
 from functions._executors.settings import PREFIX, ExecutorSettings
 
 HOSTS = ("github", "gitlab")
@@ -21,6 +21,9 @@ HOSTS = ("github", "gitlab")
 FOLDER = re.compile(r"[A-Za-z0-9._{}-]+(/[A-Za-z0-9._{}-]+)*")
 REPOSITORY = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+")
 BRANCH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+
+WEB = re.compile(r"https?://[!-~]{1,2000}")
+"""An address of a page, without blanks and controls."""
 
 PREFIX_OF_BRANCHES = "flowc-forge/"
 """Branches with this prefix are the forge's: it makes, replaces and deletes no others."""
@@ -43,6 +46,8 @@ class Proposal:
     """A project that is put before people."""
 
     branch: str
+    base: str
+    """The branch that it is to be merged into."""
     folder: str
     """Where it lies in the repository."""
     title: str
@@ -60,6 +65,10 @@ class SeenRequest:
     state: str
     """open, merged or closed."""
     branch: str
+    base: str = ""
+    """The branch that it goes to, or went to."""
+    head: str = ""
+    """The newest commit of its branch."""
     text: str = ""
     commit: str = ""
     """Of one that was merged: the commit that the merge made."""
@@ -69,18 +78,21 @@ class SeenRequest:
 
     @property
     def withdrawn(self) -> bool:
-        """Whether the forge has closed it."""
-        return self.state == "closed" and WITHDRAWN in self.text
+        """Whether the forge has closed it: only the last line says so, as names from outside are in other lines."""
+        return self.state == "closed" and self.text.rstrip().rpartition("\n")[2].strip() == WITHDRAWN
 
 
 class CodeHost(Protocol):
     """One repository on a code host. All methods raise `CallFailed`."""
 
-    async def find(self, branch: str) -> SeenRequest | None:
-        """Return the newest request from a branch of the repository itself, whatever its state; None for none.
+    async def find(self, branch: str, base: str) -> SeenRequest | None:
+        """Return the request from a branch of the repository itself to another one: an open one, else the newest.
 
-        Requests from other repositories are strangers', whatever their branch is called.
+        None for none. Requests from other repositories are strangers', whatever their branch is called.
         """
+
+    async def base(self) -> str:
+        """Return the branch that is merged into."""
 
     async def propose(self, proposal: Proposal) -> SeenRequest:
         """Put the project on the branch, in place of what is there, and open a request for it.
@@ -117,8 +129,8 @@ class CodeHostSettings:
         """Return the folder of an artifact; raise `ValueError` for an id that leads elsewhere."""
         name = artifact_id.rstrip("/").rpartition("/")[2]
         folder = self.folder.replace("{artifact_id}", artifact_id).replace("{name}", name)
-        parts = folder.split("/")
-        if any(part in {"", ".", ".."} or part.lower() == ".git" for part in parts):
+        hidden = any(part.startswith(".") for part in artifact_id.split("/"))  # .github has programs of the host
+        if hidden or any(part in {"", ".", ".."} or part.lower() == ".git" for part in folder.split("/")):
             raise ValueError("the id of the artifact is no folder of a repository")
         return folder
 
@@ -145,3 +157,49 @@ def code_host_settings(settings: ExecutorSettings) -> CodeHostSettings | None:
     if not FOLDER.fullmatch(folder) or found.folder_of("a/b") == found.folder_of("c/d"):
         raise ValueError(f"{PREFIX}FORGE_FOLDER is no folder with {{artifact_id}} or {{name}} in it")
     return found
+
+
+def newest(found: Sequence[SeenRequest], branch: str, base: str) -> SeenRequest | None:
+    """Return an open request from a branch to another one, else the first; a host may list others, too."""
+    ours = [one for one in found if (one.branch, one.base) == (branch, base)]
+    return next((one for one in ours if one.state == "open"), ours[0] if ours else None)
+
+
+def refusal(status: int, what: str) -> CallFailed:
+    """Return what it means that a code host refuses something for good; what the host says is not in it."""
+    reasons = {
+        301: "the repository has another name now (WORKER_FORGE_REPOSITORY)",
+        401: "the token is not taken (WORKER_FORGE_HOST_TOKEN)",
+        403: "the token may not do this",
+        404: "there is no such thing, or the token may not see it",
+    }
+    text = f"the code host answered {status} to {what}: {reasons.get(status, 'it does not take this')}"
+    return CallFailed(text, transient=False, kind="refused")
+
+
+def web_address(url: str) -> str:
+    """Return an address that a browser opens; empty for any other."""
+    return url if WEB.fullmatch(url) else ""
+
+
+def batches(files: Sequence[ProjectFile], most_bytes: int, most_files: int) -> Iterator[Sequence[ProjectFile]]:
+    """Yield files in pieces that have at most so many bytes and files; a larger file is a piece of its own."""
+    batch: list[ProjectFile] = []
+    size = 0
+    for file in files:
+        if batch and (size + len(file.data) > most_bytes or len(batch) == most_files):
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += len(file.data)
+    if batch:
+        yield batch
+
+
+def text_of(data: bytes) -> str | None:
+    """Return bytes as text that JSON keeps as it is; None for others."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
