@@ -68,6 +68,8 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "forge_validate_code": ExecutorEntry(FORGE, frozenset({TaskType.VALIDATE})),
     "forge_run_tests": ExecutorEntry(FORGE, TESTS),
+    "forge_gate": ExecutorEntry(FORGE, frozenset({TaskType.VALIDATE})),
+    "forge_merge_request": ExecutorEntry(FORGE, frozenset({TaskType.VALIDATE})),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
