@@ -70,6 +70,8 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "forge_run_tests": ExecutorEntry(FORGE, TESTS),
     "forge_gate": ExecutorEntry(FORGE, frozenset({TaskType.VALIDATE})),
     "forge_merge_request": ExecutorEntry(FORGE, frozenset({TaskType.VALIDATE})),
+    "forge_select_template": ExecutorEntry(FORGE, BUILDS),
+    "forge_compose_code": ExecutorEntry(FORGE, BUILDS),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
