@@ -13,7 +13,7 @@ from functions._core.events.envelope import CloudEvent
 from functions._core.events.pipelines import RESULTS, CodeForgeArtifact, ForgeValidation, PipelineResult
 from functions._core.forge.results import MOST_BYTES
 from functions._core.records.values import ticket_id_of
-from tests.support.pipelines import CAPABILITIES, does, failed, output, pipeline
+from tests.support.forge_stages import CAPABILITIES, does, failed, output, pipeline
 from tests.support.world import LocalWorld, decision, report_event, running_world, task, until
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from functions._core.executors.build import ForgedArtifact
 from functions._core.forge.pipeline import GATE, MERGE_REQUEST, PERSON, artifact_of, build_ticket_of
-from functions._core.forge.stages import STAGES, ComposedCode, PackagedCode
+from functions._core.forge.stages import STAGES, ComposedCode, PackagedArtifact, PackagedCode
 from functions._core.machine.deciding import DENIED, waits_for_person
 from functions._core.planning.slack import closed_at
 from functions._core.records.models import Flow, Ticket
@@ -22,6 +22,8 @@ from functions._core.records.values import (
     Word,
     milliseconds,
 )
+
+M = TypeVar("M", bound=Model)
 
 REJECTING = frozenset({"rejected", DENIED})
 """Codes of failures that are a verdict on what was made."""
@@ -195,7 +197,7 @@ def cause_of(tasks: Mapping[str, Ticket]) -> Ticket | None:
     return min(causes or failed, key=lambda one: (one.completed_at or one.created_at, one.task_id), default=None)
 
 
-def _read(model: type[Any], ticket: Ticket | None) -> Any:  # noqa: ANN401 an instance of the model
+def _read(model: type[M], ticket: Ticket | None) -> M | None:
     if ticket is None or ticket.status is not TicketStatus.COMPLETED:
         return None
     try:
@@ -301,7 +303,7 @@ def _review(tasks: Mapping[str, Ticket]) -> PipelineReview | None:
     )
 
 
-def _forged(one: Any) -> ForgedArtifact:  # noqa: ANN401 a PackagedArtifact
+def _forged(one: PackagedArtifact) -> ForgedArtifact:
     return ForgedArtifact(
         artifact_id=one.artifact_id, artifact_type=one.artifact_type, location=one.location, checksum=one.checksum
     )
