@@ -70,6 +70,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
     Stops on Ctrl-C or SIGTERM: takes nothing new, lets what runs end, leaves.
     """
     from functions._observability import logs
+    from functions._core.records.worker import AgentType
     from functions._worker import WorkerConfig
 
     logs.configure("info")  # before the executor, which listens to what tasks print from then on
@@ -78,6 +79,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
         worker_id=worker_id or f"{socket.gethostname()}-{os.getpid()}",
         platform_url=url,
         capabilities=(*(capability or ()), *getattr(does, "capabilities", ())),
+        agent_type=getattr(does, "agent_type", AgentType.WORKER),
         clearance=_clearance(clearance),
         slots=slots,
         executor=does,

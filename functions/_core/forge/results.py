@@ -21,7 +21,14 @@ from functions._core.events.pipelines import (
     StageState,
 )
 from functions._core.events.routes import TRANSITIONS
-from functions._core.forge.progress import PipelineView, StageStatus, by_task, cause_of, pipeline_view
+from functions._core.forge.progress import (
+    PipelineStatus,
+    PipelineView,
+    StageStatus,
+    by_task,
+    cause_of,
+    pipeline_view,
+)
 from functions._core.forge.stages import (
     STAGES,
     ComposedCode,
@@ -105,7 +112,7 @@ def result_of(flow: Flow, tickets: Iterable[Ticket], at: datetime, merge_request
         total_duration_ms=milliseconds((flow.ended_at or at) - flow.received_at),
         approval_required=view.approval_required,
         approval_reason=verdict.reason[:LONGEST] if verdict is not None else None,
-        approval=_approval(state, verdict, own),
+        approval=decided(view, verdict, own),
         score=verdict.score if verdict is not None else None,
         tests={name: getattr(tested, name) for name in ("passed", "failed", "skipped")} if tested else None,
         coverage=tested.coverage if tested else None,
@@ -178,11 +185,11 @@ def _about(flow: Flow, view: PipelineView, tickets: Sequence[Ticket]) -> dict[st
     }
 
 
-def _approval(state: PipelineState, verdict: GateVerdict | None, tickets: Sequence[Ticket]) -> Decided | None:
+def decided(view: PipelineView, verdict: GateVerdict | None, tickets: Sequence[Ticket]) -> Decided | None:
     """Return who has decided; a plan that was refused has come before nobody who could."""
-    if state is PipelineState.REJECTED:
+    if view.status is PipelineStatus.REJECTED:
         return "rejected" if cause_of(by_task(tickets)) is not None else None
-    if state is not PipelineState.COMPLETED or verdict is None:
+    if view.status is not PipelineStatus.COMPLETED or verdict is None:
         return None
     return "auto" if verdict.outcome is GateOutcome.APPROVED else "reviewed"
 
