@@ -69,8 +69,8 @@ def worker(  # noqa: PLR0913 - one parameter for each option
     executors can do, beside its capabilities; parameters.provider of a task names one of them.
     Stops on Ctrl-C or SIGTERM: takes nothing new, lets what runs end, leaves.
     """
-    from functions._observability import logs
     from functions._core.records.worker import AgentType
+    from functions._observability import logs
     from functions._worker import WorkerConfig
 
     logs.configure("info")  # before the executor, which listens to what tasks print from then on

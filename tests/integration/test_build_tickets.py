@@ -19,7 +19,9 @@ SHOP = {"provider": "code_forge", "artifact_id": "acme/shop", "language": "pytho
 @pytest.fixture
 async def platform(tmp_path: Path) -> AsyncIterator[OneMachine]:
     port = free_port()
-    environment = {"WORKER_CODE_FORGE_URL": f"http://127.0.0.1:{port}", "WORKER_REPOSITORIES": "acme/*"}
+    url = f"http://127.0.0.1:{port}"
+    may = {"WORKER_REPOSITORIES": "acme/*", "WORKER_POLL_SECONDS": "0.1"}
+    environment = {"WORKER_CODE_FORGE_URL": url, **may}
     own = {"executors": "code_forge", "executor_look_seconds": 0.1}
     async with one_machine(tmp_path, environment, port=port, **own) as running:
         yield running
@@ -112,18 +114,22 @@ async def test_ten_that_are_asked_for_are_made_at_once_and_the_eleventh_waits(
     body = {"artifact_id": "acme/shop", "parameters": {"language": "python"}}
     asked = [{**body, "ticket_id": f"t-{number}"} for number in range(11)]
     ids = [(await platform.send(PIPELINES, one))["pipeline_id"] for one in asked]
-    third = await until(lambda: _held_back(platform, ids), "one is held back")
+    last = await until(lambda: _held_back(platform, ids), "one is held back")
 
     async def ten_at_work() -> bool | None:
         return len({one["flow_id"] for one in forge.given}) == 10 or None
 
     await until(ten_at_work, "ten pipelines are made")
-    assert third not in {one["flow_id"] for one in forge.given}
-    assert "forge_pipelines_active 10.0" in (await platform.client.get("/metrics")).text
+    assert last not in {one["flow_id"] for one in forge.given}
+
+    async def shown() -> bool | None:
+        return "forge_pipelines_active 10.0" in (await platform.client.get("/metrics")).text or None
+
+    await until(shown, "the metrics count them")
     first = forge.given[0]
     await platform.send(f"{PIPELINES}/{first['flow_id']}/cancel", {"requested_by": "ada", "reason": "make room"})
 
     async def eleventh() -> bool | None:
-        return third in {one["flow_id"] for one in forge.given} or None
+        return last in {one["flow_id"] for one in forge.given} or None
 
     await until(eleventh, "the place is given to the one that waits")

@@ -102,7 +102,7 @@ def test_a_worker_with_another_executor_is_a_worker() -> None:
 def test_the_command_offers_all_stages(stages: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     configs = list[Any]()
 
-    async def work(config: Any) -> int:  # noqa: ANN401 a configuration of a worker
+    async def work(config: Any) -> int:
         configs.append(config)
         return 0
 

@@ -1,4 +1,4 @@
-"""Two platforms, a forge and a Flow C: what a pipeline of the one comes to ends, signed, the BUILD ticket of the other."""
+"""Two platforms, a forge and a Flow C: the end of a pipeline of the one ends the BUILD ticket of the other, signed."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -130,7 +130,7 @@ async def test_the_message_has_the_fields_of_the_contract_and_is_signed_in_both_
 
         async def there() -> bool | None:
             ended = [one["status"] for one in (await forge.get(PIPELINES))["items"]]
-            return ended == ["COMPLETED"] * 2 and bool(receiver.received["a"]) or None
+            return (ended == ["COMPLETED"] * 2 and bool(receiver.received["a"])) or None
 
         await until(there, "both have ended")
         ((_, request),) = receiver.received["a"]  # nobody else waits for one without a ticket

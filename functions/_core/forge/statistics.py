@@ -1,4 +1,4 @@
-"""Numbers over many pipelines: how many ended how, how long they took, how good they were, and who has decided. Pure."""
+"""Numbers over many pipelines: how they ended, how long they took, how good they were, who has decided. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

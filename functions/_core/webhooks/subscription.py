@@ -88,7 +88,7 @@ class SubscriptionConfig(Model):
     x_webhook_signature: StrictBool = False
     """Whether the header `X-Webhook-Signature: sha256=<hex>` is sent, too: HMAC-SHA256 of the body."""
     body: DeliveryBody = DeliveryBody.EVENT
-    """What is sent: `event`; or `pipeline_completed`, for `code-forge.results` alone, and for pipelines with a ticket."""
+    """What is sent: `event`; or `pipeline_completed`, of `code-forge.results` alone, and of pipelines with a ticket."""
 
 
 class ProtocolSettings(Model):
