@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
+from itertools import chain
 from pkgutil import resolve_name
 from typing import Any
 
@@ -41,6 +42,9 @@ OWN: Mapping[str, str] = {
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 
+FORGE = "forge"
+"""A name for all executors that are stages of the code forge."""
+
 PARTS = ("name", "family", "task_types", "Parameters", "Outputs", "start", "poll", "cancel", "check", "aclose")
 """What an executor has."""
 
@@ -72,8 +76,13 @@ def executor_named(name: str, settings: ExecutorSettings) -> JobExecutor[Any]:
 
 
 def executors_named(names: str, settings: ExecutorSettings) -> Sequence[JobExecutor[Any]]:
-    """Return the executors of a list with commas between, each once; raise `UnknownExecutor`."""
-    wanted = dict.fromkeys(filter(None, map(str.strip, names.split(","))))
+    """Return the executors of a list with commas between, each once; raise `UnknownExecutor`.
+
+    `forge` stands for all stages of the code forge.
+    """
+    stages = [name for name, where in OWN.items() if where.startswith("functions._executors.forge.")]
+    listed = (stages if name == FORGE else [name] for name in map(str.strip, names.split(",")) if name)
+    wanted = dict.fromkeys(chain.from_iterable(listed))
     if not wanted:
         raise UnknownExecutor(f"name at least one executor; there are {', '.join(known_executors())}")
     return [executor_named(name, settings) for name in wanted]
