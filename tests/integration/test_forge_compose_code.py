@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from functions._core.executors.execute import Limits
 from functions._executors.forge import compose_code
 from functions._executors.settings import ExecutorSettings
 from functions._worker.tasks import TaskFailed
@@ -284,7 +285,7 @@ class TestHostileTemplate:
     async def test_a_template_that_does_not_end_is_ended(
         self, worker: ExecutorSettings, tmp_path: Path, text: str, kind: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        less = compose_code.Limits.model_validate({**compose_code.LIMITS.model_dump(), "cpu_seconds": 2})
+        less = Limits.model_validate({**compose_code.LIMITS.model_dump(), "cpu_seconds": 2})
         monkeypatch.setattr(compose_code, "LIMITS", less)
         failed = await failure(worker, template(tmp_path, {"a.txt.jinja": text}), HELLO)
         assert (failed.kind, failed.retryable) == (kind, False)
@@ -324,20 +325,17 @@ class TestHostileTemplate:
         failed = await failure(worker, template(tmp_path, {"a.txt": "a"}, config), {})
         assert (failed.kind, failed.retryable) == ("bad_template", False)
 
-    async def test_copier_itself_refuses_what_we_would_not_see(self, worker: ExecutorSettings, tmp_path: Path) -> None:
+    async def test_copier_itself_refuses_what_we_would_not_see(
+        self, worker: ExecutorSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The reader of settings is another one than copier's: what it has overlooked must not run, either."""
         pwned = tmp_path / "pwned"
         chosen = template(tmp_path, {"a.txt": "a", "COPIER.yml": f"_tasks: ['touch {pwned}']"}, ASKS)
         assert (await failure(worker, chosen, HELLO)).kind == "bad_template"
-        lying = compose_code.questions_in
-        try:
-            compose_code.questions_in = lambda _: {"properties": {"project_name": {"type": "string"}}}
-            chosen = template(
-                tmp_path, {"a.txt": "a"}, f"{ASKS}_tasks: ['touch {pwned}']\n_jinja_extensions: [os.path]"
-            )
-            failed = await failure(worker, chosen, HELLO)
-        finally:
-            compose_code.questions_in = lying
+        lying = {"properties": {"project_name": {"type": "string"}}}
+        monkeypatch.setattr(compose_code, "questions_in", lambda _: lying)
+        chosen = template(tmp_path, {"a.txt": "a"}, f"{ASKS}_tasks: ['touch {pwned}']\n_jinja_extensions: [os.path]")
+        failed = await failure(worker, chosen, HELLO)
         assert failed.kind == "template_failed"
         assert not pwned.exists()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from functions._executors.forge.compose_code import ComposeCodeExecutor
 from functions._executors.forge.select_template import SelectTemplateExecutor
+from functions._executors.port import JobExecutor
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from tests.support.forge_projects import written
@@ -100,7 +101,7 @@ async def compose(
 
 
 async def _done(settings: ExecutorSettings, asked: dict[str, Any], **about: Any) -> dict[str, Any]:
-    executors = [SelectTemplateExecutor(settings), ComposeCodeExecutor(settings)]
+    executors: list[JobExecutor[Any]] = [SelectTemplateExecutor(settings), ComposeCodeExecutor(settings)]
     jobs = JobsExecutor(executors, pauses=(0.0,), settings=settings)
     try:
         output = await jobs.run(assigned(asked, task_type="BUILD", **about))
