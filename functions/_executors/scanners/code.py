@@ -1,5 +1,6 @@
 """Tools that read source code: Bandit, Semgrep and detect-secrets."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +10,12 @@ from functions._core.executors.scan import ScanSeverity
 from functions._executors.programs import ProgramEnd
 from functions._executors.scanners.port import NotRun, ScanJob, Scanned, ToolFaulty
 from functions._executors.scanners.programs import REPORT, Programs, ProgramScanner, entries, json_in, report_of
+
+TEST_FILE = re.compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$")
+"""Files in which pytest finds tests, and what these share."""
+
+ASSERT = "B101"
+"""Bandit's rule against `assert`, which says nothing about a test."""
 
 
 class BanditScanner(ProgramScanner):
@@ -34,6 +41,7 @@ class BanditScanner(ProgramScanner):
                 one.get("line_number"),
             )
             for one in entries(report["results"])
+            if not (one["test_id"] == ASSERT and TEST_FILE.search(one["filename"]))
         ]
         unread = [
             finding(self.name, "not-read", ScanSeverity.INFO, one.get("reason"), one.get("filename"))
