@@ -1,20 +1,34 @@
 """The templates that Flow C brings: each project that comes of them passes its own tests, and what looks at code."""
 
 import keyword
+import os
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import hcl2
 import pytest
 
+from tests.conftest import ROOT, require
 from tests.support.forge_templates import NAMES, ODD, TEMPLATES, files_of, own_tests, questions, rendered, run
 from tests.support.scans import ScanDesk
 
 PROJECTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{name: (name, {}) for name in NAMES},
+    "odd function": (
+        "lambda-function",
+        {**ODD, "event_source": "eventbridge", "architecture": "x86_64", "memory_mb": 10240, "timeout_seconds": 28},
+    ),
     "odd library": ("python-library", {**ODD, "python_version": "3.13", "with_cli": True}),
+    "odd module": (
+        "terraform-module",
+        {**ODD, "terraform_version": "1.7", "regions": "us-gov-west-1 eu-west-1 eu-west-1"},
+    ),
+    "function by http": ("lambda-function", {"event_source": "http-api", "license": "LicenseRef-Proprietary"}),
 }
 """Projects by what they are called here: the template, and the answers to it."""
 
@@ -64,6 +78,52 @@ class TestProjects:
             "-py3-none-any.whl",
             ".tar.gz",
         ]
+
+
+class TestFunctions:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("source", ["sqs", "eventbridge", "http-api"])
+    def test_the_template_is_what_sam_and_cloudformation_take(self, source: str, tmp_path: Path) -> None:
+        lint = ROOT / ".venv" / "sam" / "bin" / "cfn-lint"
+        require(lint.exists(), "make sam")
+        project = rendered("lambda-function", tmp_path / "project", {**ODD, "event_source": source})
+        done = subprocess.run([lint, "template.yaml"], cwd=project, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "")
+
+
+def terraform(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Terraform, which may ask nobody."""
+    require(shutil.which("terraform") is not None, "Terraform, from terraform.io")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
+    command = ["terraform", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+class TestModules:
+    @pytest.mark.parametrize("name", ["terraform-module", "odd module"])
+    def test_each_file_is_hcl(self, name: str, tmp_path: Path) -> None:
+        project = rendered("terraform-module", tmp_path / "project", PROJECTS[name][1])
+        paths = [*project.rglob("*.tf"), *project.rglob("*.hcl")]
+        assert len(paths) == 6
+        for path in paths:
+            with path.open(encoding="utf-8") as file:
+                assert hcl2.load(file)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", ["terraform-module", "odd module"])
+    def test_terraform_takes_its_form_and_its_own_tests_pass(self, name: str, tmp_path: Path) -> None:
+        project = rendered("terraform-module", tmp_path / "project", PROJECTS[name][1])
+        for folder, *arguments in (
+            (".", "fmt", "-check", "-recursive", "-diff"),
+            (".", "init", "-input=false"),
+            (".", "validate"),
+            (".", "test"),
+            ("examples/basic", "init", "-input=false"),
+            ("examples/basic", "validate"),
+        ):
+            done = terraform(*arguments, cwd=project / folder)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert "7 passed, 0 failed" in terraform("test", "-no-color", cwd=project).stdout
 
 
 class TestTemplates:
