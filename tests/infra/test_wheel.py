@@ -61,7 +61,7 @@ def test_the_wheel_holds_both_packages_with_their_data_and_nothing_else(wheel: P
         "typed",
     }
     names = {path.split("/")[4] for path in of_templates if path.endswith("/copier.yml")}
-    assert names == {"lambda-function", "python-library", "terraform-module"}
+    assert names == {"lambda-function", "python-library", "python-service", "terraform-module"}
     assert {"functions/_cost/prices.json", "functions/_cli/sample_decision.json", "flowc/py.typed"} <= found
 
 

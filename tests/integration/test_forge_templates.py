@@ -1,5 +1,6 @@
 """The templates that Flow C brings: each project that comes of them passes its own tests, and what looks at code."""
 
+import json
 import keyword
 import os
 import re
@@ -11,10 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import hcl2
+import httpx
 import pytest
+import yaml
+from jsonschema import Draft7Validator
 
 from tests.conftest import ROOT, require
-from tests.support.forge_templates import NAMES, ODD, TEMPLATES, files_of, own_tests, questions, rendered, run
+from tests.support.charts import merged, rendered_chart
+from tests.support.dockerfile import stages
+from tests.support.forge_templates import NAMES, ODD, TEMPLATES, files_of, linted, own_tests, questions, rendered, run
+from tests.support.kubernetes import func_problems, problems
+from tests.support.processes import free_port
 from tests.support.scans import ScanDesk
 
 PROJECTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -27,6 +35,18 @@ PROJECTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "odd module": (
         "terraform-module",
         {**ODD, "terraform_version": "1.7", "regions": "us-gov-west-1 eu-west-1 eu-west-1"},
+    ),
+    "odd service": (
+        "python-service",
+        {
+            **ODD,
+            "consumes": "a-1.b2",
+            "namespace": "123",
+            "broker": "off",
+            "image": "127.0.0.1:5000/a_b/c.d--e",
+            "base_image": f"registry.example.com/python@sha256:{'0' * 64}",
+            "max_scale": 1,
+        },
     ),
     "function by http": ("lambda-function", {"event_source": "http-api", "license": "LicenseRef-Proprietary"}),
 }
@@ -55,14 +75,14 @@ class TestProjects:
         assert report.coverage is not None
         assert report.coverage >= MINIMUM
 
-    @of_all
-    async def test_no_tool_finds_anything(self, project: Path, tmp_path: Path) -> None:
+    async def test_no_tool_finds_anything_in_any_of_them(self, tmp_path: Path) -> None:
+        for name, (template, answers) in PROJECTS.items():
+            rendered(template, tmp_path / "all" / name, answers)
         desk = ScanDesk(tmp_path / "desk", WORKER_SCAN_FOLDER=str(tmp_path))
-        found = await desk.run({"tools": ["bandit", "detect-secrets"], "target": {"folder": "project"}})
+        found = await desk.run({"tools": ["bandit", "detect-secrets"], "target": {"folder": "all"}})
         assert (found["findings"], found["score"], found["not_run"]) == ([], 1, [])
-        for options in (["check"], ["check", "--isolated"], ["format", "--check"], ["format", "--check", "--isolated"]):
-            done = run("ruff", *options, "--no-cache", ".", cwd=project)
-            assert done.returncode == 0, done.stdout + done.stderr
+        for project in (tmp_path / "all").iterdir():
+            assert linted(project) == ""
 
     @pytest.mark.slow
     @of_all
@@ -70,8 +90,9 @@ class TestProjects:
         done = run("mypy", "--no-incremental", "--cache-dir=/dev/null", cwd=project)
         assert done.returncode == 0, done.stdout
 
-    @of_all
-    def test_it_is_built_without_a_network(self, project: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("template", NAMES)
+    def test_it_is_built_without_a_network(self, template: str, tmp_path: Path) -> None:
+        project = rendered(template, tmp_path / "project", ODD)
         done = run("build", "--no-isolation", "--outdir", tmp_path / "dist", ".", cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
         assert sorted(path.name.rpartition("0.1.0")[2] for path in (tmp_path / "dist").iterdir()) == [
@@ -89,6 +110,91 @@ class TestFunctions:
         project = rendered("lambda-function", tmp_path / "project", {**ODD, "event_source": source})
         done = subprocess.run([lint, "template.yaml"], cwd=project, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, "")
+
+
+class TestServices:
+    @pytest.fixture(params=["python-service", "odd service"])
+    def service(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        """Give a service, and one whose answers are hard on YAML."""
+        answers = {"project_name": "no"} if request.param == "python-service" else PROJECTS[request.param][1]
+        return rendered("python-service", tmp_path / "project", answers)
+
+    def test_manifests_are_what_knative_takes_and_the_chart_makes_the_same(self, service: Path) -> None:
+        manifests = list(yaml.safe_load_all((service / "manifests" / "service.yaml").read_text(encoding="utf-8")))
+        assert [one["kind"] for one in manifests] == ["Service", "Trigger"]
+        assert [problem for one in manifests for problem in problems(one)] == []
+        name, namespace = manifests[0]["metadata"]["name"], manifests[0]["metadata"]["namespace"]
+        charted = list(rendered_chart(service / "chart", name, namespace))
+        assert [problem for one in charted for problem in problems(one)] == []
+        for one in charted:
+            for place in (one, one["spec"].get("template", {})):
+                labels = place.get("metadata", {}).get("labels", {})
+                for label in ("instance", "managed-by", "version"):
+                    labels.pop(f"app.kubernetes.io/{label}", None)
+        assert charted == manifests
+
+    def test_the_chart_takes_a_digest_and_a_sink_or_no_trigger_at_all(self, service: Path) -> None:
+        digest = f"sha256:{'a' * 64}"
+        changes = {"image": {"digest": digest}, "trigger": {"deadLetterService": "dead-letters"}}
+        made, trigger = rendered_chart(service / "chart", "one", "two", changes)
+        assert made["spec"]["template"]["spec"]["containers"][0]["image"].endswith(f"@{digest}")
+        assert trigger["spec"]["delivery"]["deadLetterSink"]["ref"]["name"] == "dead-letters"
+        assert problems(trigger) == []
+        kinds = [
+            one["kind"] for one in rendered_chart(service / "chart", "one", "two", {"trigger": {"enabled": False}})
+        ]
+        assert kinds == ["Service"]
+
+    def test_values_of_the_chart_are_checked_by_its_schema(self, service: Path) -> None:
+        schema = json.loads((service / "chart" / "values.schema.json").read_text(encoding="utf-8"))
+        values = yaml.safe_load((service / "chart" / "values.yaml").read_text(encoding="utf-8"))
+        Draft7Validator.check_schema(schema)
+        checked = Draft7Validator(schema)
+        assert list(checked.iter_errors(values)) == []
+        mistakes: list[dict[str, Any]] = [
+            {"imagee": {}},
+            {"image": {"tag": "latest"}},
+            {"image": {"digest": "sha256:0"}},
+            {"scale": {"max": 0}},
+        ]
+        for wrong in mistakes:
+            assert list(checked.iter_errors(merged(values, wrong))), wrong
+
+    def test_func_takes_its_document_and_the_image_runs_as_nobody_special(self, service: Path) -> None:
+        document = yaml.safe_load((service / "func.yaml").read_text(encoding="utf-8"))
+        assert func_problems({**document, "created": document["created"].isoformat()}) == []
+        build, image = stages((service / "Dockerfile").read_text(encoding="utf-8")).values()
+        assert build.base == image.base
+        assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", image.last("USER"))
+        package = image.command("ENTRYPOINT")[-1]
+        assert (service / "src" / package / "__main__.py").is_file()
+
+    @pytest.mark.slow
+    def test_helm_finds_nothing_wrong(self, service: Path) -> None:
+        require(shutil.which("helm") is not None, "Helm, from helm.sh")
+        done = subprocess.run(["helm", "lint", "--strict", "chart"], cwd=service, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout.decode()
+
+    def test_it_answers_events_over_http_and_refuses_what_is_too_large(self, tmp_path: Path) -> None:
+        project = rendered("python-service", tmp_path / "project")
+        address = f"127.0.0.1:{free_port()}"
+        environment = {"PATH": os.environ["PATH"], "LISTEN_ADDRESS": address, "PYTHONPATH": "src"}
+        command = [sys.executable, "-m", "sample_service"]
+        headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/", "ce-type": "com.example.order.placed"}
+        order = {"order_id": "o-1", "article": "pen", "quantity": 3, "unit_price": "1.20"}
+        with subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                lines = [next(process.stdout) for _ in range(2)]
+                with httpx.Client(base_url=f"http://{address}", headers=headers) as client:
+                    assert client.get("/health/readiness").status_code == 200
+                    answer = client.post("/", json=order)
+                    large = client.post("/", content=b" " * 1_048_577)
+            finally:
+                process.terminate()
+        assert all(json.loads(line)["message"] for line in lines)
+        assert (answer.status_code, answer.json()["data"]["status"]) == (200, "ACCEPTED")
+        assert large.status_code == 400
 
 
 def terraform(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -59,3 +59,14 @@ def own_tests(project: Path, reports: Path) -> SuiteReport:
     assert done.returncode == 0, done.stdout + done.stderr
     with names[0].open("rb") as junit, names[1].open("rb") as coverage:
         return read_files(iter([("junit.xml", junit), ("coverage.xml", coverage)]))
+
+
+def linted(project: Path) -> str:
+    """Return what ruff says of a project, by the project's rules and by its own; empty where all is right."""
+    ruff = Path(sys.executable).parent / "ruff"
+    said = ""
+    for options in (["check"], ["format", "--check"], ["check", "--isolated"], ["format", "--check", "--isolated"]):
+        command = [ruff, *options, "--no-cache", "."]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        said += done.stdout + done.stderr if done.returncode else ""
+    return said
