@@ -66,7 +66,7 @@ def linted(project: Path) -> str:
     ruff = Path(sys.executable).parent / "ruff"
     said = ""
     for options in (["check"], ["format", "--check"], ["check", "--isolated"], ["format", "--check", "--isolated"]):
-        command = [ruff, *options, "--no-cache", "."]
+        command = [str(ruff), *options, "--no-cache", "."]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
         said += done.stdout + done.stderr if done.returncode else ""
     return said
