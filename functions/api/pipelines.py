@@ -2,16 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query, Request, Response
-from pydantic import ConfigDict, Field
 
 from functions._core.decision.reading import document_in
-from functions._core.decision.vocabulary import Id
 from functions._core.errors import Rejected
 from functions._core.events.commands import CancelRequest
-from functions._core.executors.execute import KeptFile
 from functions._core.forge.pipeline import (
     LABEL,
     PIPELINE,
@@ -23,7 +20,7 @@ from functions._core.forge.pipeline import (
     request_hash,
 )
 from functions._core.forge.progress import (
-    PipelineStatus,
+    ForgeStatus,
     PipelineView,
     by_task,
     composed_code,
@@ -31,15 +28,15 @@ from functions._core.forge.progress import (
     packaged_code,
     pipeline_view,
 )
-from functions._core.forge.stages import CodeArtifact, PackagedArtifact, SbomRecord, TransparencyEntry
 from functions._core.forge.templates import template_cards
 from functions._core.jobs.records import jobs_of
 from functions._core.records.models import Flow
-from functions._core.records.values import Model, WholeNumber, flow_id_of, format_time
+from functions._core.records.values import flow_id_of, format_time
 from functions.api.access import acting
 from functions.api.bodies import read_json
 from functions.api.documents import json_body, problems
 from functions.api.forms import OrderForm
+from functions.api.pipeline_forms import PipelineArtifacts, PipelineForm, PipelinePage
 from functions.api.preconditions import IdempotencyKey, own_key
 from functions.api.problems import checked, not_found
 from functions.api.questions import Cursor, found
@@ -65,53 +62,6 @@ WORDS = frozenset(PipelineRequest.model_fields) - {"artifact_id", "ticket_id", "
 """Parameters that the forge itself understands; all others are inputs of the template."""
 
 Pages = Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="How many to look at most")]
-
-
-class PipelineForm(Model):
-    """What a client sends to begin a pipeline. A field that is not known is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    artifact_id: str = Field(max_length=200)
-    """What is made, such as `acme/shop`."""
-    ticket_id: Id | None = None
-    """The BUILD ticket that it is made for."""
-    attempt: Annotated[WholeNumber, Field(ge=0, le=1_000_000)] = 1
-    """Which attempt at that ticket: another attempt is another pipeline."""
-    parameters: Mapping[str, Any] = {}
-    """`template_id`, `artifact_type`, `language`, `capabilities`, `version`, `instructions`, `min_coverage`,
-    `review_seconds`, `plan_id`, `flow_id`, `correlation_id`; all others, and those in `inputs`, are what the template
-    asks for."""
-
-
-class PipelinePage(Model):
-    """Pipelines, the newest first; `cursor` asks for the next page, null means that there is none."""
-
-    items: tuple[PipelineView, ...]
-    """Pipelines."""
-    cursor: str | None = None
-    """What asks for the next page."""
-
-
-class PipelineArtifacts(Model):
-    """All that a pipeline has made: before it is packaged, and after what was pushed was taken away, the code alone."""
-
-    pipeline_id: str
-    """The pipeline."""
-    items: tuple[PackagedArtifact, ...] = ()
-    """What can be delivered."""
-    code: tuple[CodeArtifact, ...] = ()
-    """The files of the project by kind."""
-    sbom: SbomRecord | None = None
-    """What it is made of."""
-    provenance: KeptFile | None = None
-    """How it was made, signed."""
-    key_id: str = ""
-    """The key of the signatures."""
-    public_key: str = ""
-    """It, as PEM."""
-    log: TransparencyEntry | None = None
-    """The entry of the transparency log."""
 
 
 @router.post(
@@ -145,7 +95,7 @@ async def begin_pipeline(
 @router.get("", responses=problems(400, 422))
 async def list_pipelines(
     services: Services,
-    status: Annotated[PipelineStatus | None, Query(description="In any letter case")] = None,
+    status: Annotated[ForgeStatus | None, Query(description="In any letter case")] = None,
     cursor: Cursor = None,
     limit: Pages = PAGE,
 ) -> PipelinePage:

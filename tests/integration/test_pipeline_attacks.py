@@ -73,7 +73,10 @@ async def test_a_template_is_registered_replaced_and_forgotten(machine: OneMachi
 
 
 async def test_roles_are_asked_for_before_anything_is_read(machine: OneMachine) -> None:
-    garbage = {"content": b"{" * 1_000, "headers": {"content-type": "application/json", "x-api-key": "nobody"}}
+    garbage: dict[str, Any] = {
+        "content": b"{" * 1_000,
+        "headers": {"content-type": "application/json", "x-api-key": "nobody"},
+    }
     for method, path in (("POST", PIPELINES), ("PUT", f"{TEMPLATES}/x"), ("POST", f"{PIPELINES}/x/cancel")):
         refused(await machine.client.request(method, path, **garbage), 401)
     for role, path, method, status in (
@@ -84,7 +87,7 @@ async def test_roles_are_asked_for_before_anything_is_read(machine: OneMachine) 
         ("operator", f"{TEMPLATES}/x", "PUT", 403),
         ("operator", f"{TEMPLATES}/x", "DELETE", 403),
     ):
-        given = {"content": b"{" * 1_000} if method in {"POST", "PUT"} else {}
+        given: dict[str, Any] = {"content": b"{" * 1_000} if method in {"POST", "PUT"} else {}
         headers = {**await headers_of(machine, role), "content-type": "application/json"}
         refused(await machine.client.request(method, path, headers=headers, **given), status, "insufficient_role")
     viewer = await headers_of(machine, "viewer")

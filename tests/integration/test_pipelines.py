@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from functions._core.forge.stages import STAGES
+from tests.support.loopback import until as until_true
 from tests.support.one_machine import OneMachine, one_machine
 from tests.support.pipelines import (
     BY_PERSON,
@@ -42,7 +43,9 @@ async def worker(machine: OneMachine) -> AsyncIterator[ForgeWorker]:
         yield working
 
 
-async def begun(client: httpx.AsyncClient, body: dict[str, Any] | None = None, **headers: str) -> dict[str, Any]:
+async def begun(
+    client: httpx.AsyncClient, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+) -> dict[str, Any]:
     answer = await client.post(PIPELINES, json=body or SHOP, headers=headers)
     assert answer.status_code in {200, 202}, answer.text
     pipeline: dict[str, Any] = answer.json()
@@ -172,6 +175,7 @@ async def test_a_merge_request_is_waited_for_and_shown(machine: OneMachine, work
     worker.held.add("approve/merge_request")
     waiting = await at(machine.client, (await begun(machine.client))["pipeline_id"], "REQUIRES_APPROVAL")
     assert (waiting["review"], waiting["git_mr_url"]) == (None, None)
+    await until_true(lambda: "approve/merge_request" in worker.waiting, "the worker to have it")
     assignment = worker.waiting["approve/merge_request"]
     job = {"executor": "forge_merge_request", "job_id": "7", "url": MERGED.url, "ended": False}
     await worker.report(assignment, status="RUNNING", job=job)
@@ -190,6 +194,7 @@ async def test_a_merge_request_is_waited_for_and_shown(machine: OneMachine, work
 async def test_a_pipeline_is_cancelled_and_listed(machine: OneMachine, worker: ForgeWorker) -> None:
     worker.held.add("compose_code")
     pipeline_id = (await begun(machine.client))["pipeline_id"]
+    await until_true(lambda: "compose_code" in worker.waiting, "the stage to begin")
     running = await at(machine.client, pipeline_id, "RUNNING")
     assert (running["stages"][5]["status"], running["completed_at"]) == ("PENDING", None)
     listed = (await machine.client.get(PIPELINES, params={"status": "running", "limit": 1})).json()
@@ -199,6 +204,10 @@ async def test_a_pipeline_is_cancelled_and_listed(machine: OneMachine, worker: F
     ended = await at(machine.client, pipeline_id)
     assert (ended["status"], ended["stage"]) == ("CANCELLED", "compose_code")
     assert (await machine.client.post(f"{PIPELINES}/{pipeline_id}/cancel", json={})).json()["status"] == "CANCELLED"
+    more_of_them = [(await begun(machine.client))["pipeline_id"] for _ in range(4)]
+    for one in more_of_them:
+        await machine.client.post(f"{PIPELINES}/{one}/cancel", json={})
+        await at(machine.client, one)
     found: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -206,14 +215,16 @@ async def test_a_pipeline_is_cancelled_and_listed(machine: OneMachine, worker: F
         page = (await machine.client.get(PIPELINES, params={"limit": 4, **more})).json()
         found += page["items"]
         cursor = page["cursor"]
-    assert found[0]["pipeline_id"] == pipeline_id
-    assert len({one["pipeline_id"] for one in found}) == len(found) > 4
+    listed_ids = [one["pipeline_id"] for one in found]
+    assert set(listed_ids[:4]) == set(more_of_them)
+    assert listed_ids[4] == pipeline_id
+    assert len(set(listed_ids)) == len(listed_ids)
 
 
 async def test_a_pipeline_has_a_time_in_which_it_must_be_done(machine: OneMachine, worker: ForgeWorker) -> None:
     worker.held.add("compose_code")
     pipeline_id = (await begun(machine.client, {**SHOP, "parameters": {"review_seconds": 600}}))["pipeline_id"]
-    await at(machine.client, pipeline_id, "RUNNING")
+    await until_true(lambda: "compose_code" in worker.waiting, "the stage to begin")
     flow = (await machine.client.get(f"/api/v1/flows/{pipeline_id}")).json()
     assert flow["sla_total_ms"] == (1_800 + 600) * 1_000
     await machine.client.post(f"/api/v1/flows/{pipeline_id}/adjust", json={"sla_seconds": 0.1})
@@ -223,16 +234,16 @@ async def test_a_pipeline_has_a_time_in_which_it_must_be_done(machine: OneMachin
 
 
 async def test_keys_belong_to_their_callers_and_to_what_was_asked(machine: OneMachine) -> None:
-    first = await begun(machine.client, **{"idempotency-key": "k-1"})
-    assert (await begun(machine.client, **{"idempotency-key": "k-1"}))["pipeline_id"] == first["pipeline_id"]
-    assert (await begun(machine.client, **{"idempotency-key": "k-2"}))["pipeline_id"] != first["pipeline_id"]
+    first = await begun(machine.client, headers={"idempotency-key": "k-1"})
+    assert (await begun(machine.client, headers={"idempotency-key": "k-1"}))["pipeline_id"] == first["pipeline_id"]
+    assert (await begun(machine.client, headers={"idempotency-key": "k-2"}))["pipeline_id"] != first["pipeline_id"]
     other = await machine.client.post(
         PIPELINES, json={**SHOP, "artifact_id": "acme/other"}, headers={"idempotency-key": "k-1"}
     )
     assert (other.status_code, other.json()["code"]) == (409, "key_reused")
     made = await machine.client.post("/api/v1/keys", json={"name": "an-operator", "roles": ["operator"]})
     theirs = {"x-api-key": made.json()["key"], "idempotency-key": "k-1"}
-    assert (await begun(machine.client, **theirs))["pipeline_id"] != first["pipeline_id"]
+    assert (await begun(machine.client, headers=theirs))["pipeline_id"] != first["pipeline_id"]
     by_attempt = {
         (await begun(machine.client, {**SHOP, "ticket_id": "build-9", "attempt": number}))["pipeline_id"]
         for number in (1, 1, 2)

@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
 from functions._adapters.http.cloudevents import write_structured
+from functions._core.executors.execute import KeptFile
 from functions._core.executors.forge import MODELS
 from functions._core.executors.parameters import checked_parameters
 from functions._core.forge.stages import (
@@ -23,7 +25,6 @@ from functions._core.forge.stages import (
     ForgeArtifactType,
     GateOutcome,
     GateVerdict,
-    KeptFile,
     MergeRequest,
     PackagedArtifact,
     PackagedCode,
@@ -117,7 +118,7 @@ class ForgeWorker:
     """
 
     client: httpx.AsyncClient
-    worker_id: str = "forge-1"
+    worker_id: str
     outputs: dict[str, Model] = field(default_factory=lambda: dict(OUTPUTS))
     failures: defaultdict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     held: set[str] = field(default_factory=set)
@@ -177,9 +178,9 @@ class ForgeWorker:
 
 
 @asynccontextmanager
-async def forge_worker(client: httpx.AsyncClient, worker_id: str = "forge-1") -> AsyncIterator[ForgeWorker]:
-    """Run a worker of the forge for as long as the context is open."""
-    worker = ForgeWorker(client, worker_id)
+async def forge_worker(client: httpx.AsyncClient) -> AsyncIterator[ForgeWorker]:
+    """Run a worker of the forge, with an id of its own, for as long as the context is open."""
+    worker = ForgeWorker(client, f"forge-{uuid4().hex[:8]}")
     await worker.register()
     running = asyncio.create_task(worker.work())
     try:
@@ -189,6 +190,7 @@ async def forge_worker(client: httpx.AsyncClient, worker_id: str = "forge-1") ->
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        await client.delete(f"/api/v1/workers/{worker.worker_id}")
 
 
 async def seen(client: httpx.AsyncClient, pipeline_id: str) -> dict[str, Any]:

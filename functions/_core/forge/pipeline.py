@@ -188,12 +188,28 @@ def build_ticket_of(flow: Flow) -> str | None:
 
 
 def _tasks(request: PipelineRequest, cards: Sequence[TemplateCard], flow_id: str) -> list[dict[str, Any]]:
+    given = _parameters(request, cards)
+    tasks = [_stage(name, given[name]) for name in STAGES[:-1]]
+    about = {"artifact_id": request.artifact_id, "version": request.version, "ticket_id": request.ticket_id}
+    origin = {"plan_id": request.plan_id, "flow_id": request.flow_id}
+    tasks[0]["metadata"] = {"pipeline": {name: value for name, value in {**about, **origin}.items() if value}}
+    package = tasks[STAGES.index("package")]
+    package["compensation"] = {
+        "parameters": {**_executor("package"), **_artifact(request), "pushed": _output("package", "/pushed")},
+        "required_capabilities": [_capability("package")],
+        "timeout_ms": STAGE_SECONDS["package"] * 1_000,
+    }
+    return [*tasks, _approve(request, flow_id)]
+
+
+def _parameters(request: PipelineRequest, cards: Sequence[TemplateCard]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the parameters of the stages but for the review."""
     asked = {
         name: value
         for name in ("template_id", "artifact_type", "language")
         if (value := getattr(request, name)) is not None
     }
-    given: dict[str, dict[str, Any]] = {
+    return {
         "select_template": {
             **_artifact(request),
             **asked,
@@ -217,17 +233,6 @@ def _tasks(request: PipelineRequest, cards: Sequence[TemplateCard], flow_id: str
             "version": request.version,
         },
     }
-    tasks = [_stage(name, given[name]) for name in STAGES[:-1]]
-    about = {"artifact_id": request.artifact_id, "version": request.version, "ticket_id": request.ticket_id}
-    origin = {"plan_id": request.plan_id, "flow_id": request.flow_id}
-    tasks[0]["metadata"] = {"pipeline": {name: value for name, value in {**about, **origin}.items() if value}}
-    package = tasks[STAGES.index("package")]
-    package["compensation"] = {
-        "parameters": {**_executor("package"), **_artifact(request), "pushed": _output("package", "/pushed")},
-        "required_capabilities": [_capability("package")],
-        "timeout_ms": STAGE_SECONDS["package"] * 1_000,
-    }
-    return [*tasks, _approve(request, flow_id)]
 
 
 def _stage(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +242,6 @@ def _stage(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         "description": DESCRIPTIONS[name],
         **({"dependencies": [STAGES[place - 1]]} if place else {}),
         **_done_by(name, parameters, STAGE_SECONDS[name]),
-        "schedule_to_start_ms": MAKING_SECONDS * 1_000,
     }
 
 
@@ -249,6 +253,7 @@ def _done_by(name: str, parameters: Mapping[str, Any], seconds: int) -> dict[str
         "parameters": {**_executor(name), **parameters},
         "estimated_duration_ms": EXPECTED_MS[name],
         "timeout_ms": seconds * 1_000,
+        "schedule_to_start_ms": MAKING_SECONDS * 1_000,
         "retry": dict(RETRY),
     }
 
@@ -260,12 +265,36 @@ def _approve(request: PipelineRequest, flow_id: str) -> dict[str, Any]:
     """
     code = {"$input": "/code"}
     measured = {"code": code, "validation": {"$input": "/validation"}, "tests": {"$input": "/tests"}}
-    by_request = 'has(outputs.gate.review) && outputs.gate.review == "merge_request"'
     gate = {
         "task_id": "gate",
         "description": "Weigh quality, tests and confidence",
         **_done_by("gate", measured, STAGE_SECONDS["select_template"]),
     }
+    return {
+        "task_id": "approve",
+        "task_type": "SUBFLOW",
+        "description": DESCRIPTIONS["approve"],
+        "dependencies": ["package"],
+        "parameters": {
+            "code": _output("compose_code"),
+            "validation": _output("validate_code"),
+            "tests": _output("run_tests"),
+            "package": _output("package"),
+        },
+        "plan": {
+            "tasks": [gate, *_reviews(request, flow_id)],
+            "result": {
+                **{name: _output("gate", f"/{name}") for name in ("score", "outcome", "reason")},
+                "git_mr_url": _output("merge_request", "/url"),
+                "decision": _output("person"),
+            },
+        },
+    }
+
+
+def _reviews(request: PipelineRequest, flow_id: str) -> list[dict[str, Any]]:
+    """Return the two ways of a review, of which the gate chooses one."""
+    by_request = 'has(outputs.gate.review) && outputs.gate.review == "merge_request"'
     shown = {"score": _output("gate", "/score"), "reason": _output("gate", "/reason")}
     review_ms = request.review_seconds * 1_000
     merge_request = {
@@ -275,7 +304,7 @@ def _approve(request: PipelineRequest, flow_id: str) -> dict[str, Any]:
         "when": f'outputs.gate.outcome != "APPROVED" && {by_request}',
         **_done_by(
             "merge_request",
-            {**_artifact(request), "code": code, **shown, "package": {"$input": "/package"}},
+            {**_artifact(request), "code": {"$input": "/code"}, **shown, "package": {"$input": "/package"}},
             request.review_seconds,
         ),
         "estimated_duration_ms": min(EXPECTED_MS["merge_request"], review_ms // 2),
@@ -292,26 +321,7 @@ def _approve(request: PipelineRequest, flow_id: str) -> dict[str, Any]:
             "stops_clock": True,
         },
     }
-    return {
-        "task_id": "approve",
-        "task_type": "SUBFLOW",
-        "description": DESCRIPTIONS["approve"],
-        "dependencies": ["package"],
-        "parameters": {
-            "code": _output("compose_code"),
-            "validation": _output("validate_code"),
-            "tests": _output("run_tests"),
-            "package": _output("package"),
-        },
-        "plan": {
-            "tasks": [gate, merge_request, person],
-            "result": {
-                **{name: _output("gate", f"/{name}") for name in ("score", "outcome", "reason")},
-                "git_mr_url": _output("merge_request", "/url"),
-                "decision": _output("person"),
-            },
-        },
-    }
+    return [merge_request, person]
 
 
 def _question(request: PipelineRequest, flow_id: str) -> str:

@@ -38,7 +38,7 @@ LONGEST_ERROR = 2_000
 """Characters of an error; the ticket has all of it."""
 
 
-class PipelineStatus(Word):
+class ForgeStatus(Word):
     """Where a pipeline is."""
 
     PENDING = "PENDING"
@@ -108,7 +108,7 @@ class PipelineView(Model):
     """The BUILD ticket for which it was begun."""
     correlation_id: str
     """What ties it to other work."""
-    status: PipelineStatus
+    status: ForgeStatus
     """Where it is."""
     stage: str | None = None
     """The stage that it is at, or did not get past; None once it is completed."""
@@ -158,7 +158,7 @@ def pipeline_view(flow: Flow, tickets: Sequence[Ticket], merge_request_url: str 
         ticket_id=build_ticket_of(flow),
         correlation_id=flow.correlation_id,
         status=status,
-        stage=None if status is PipelineStatus.COMPLETED else _at(stages),
+        stage=None if status is ForgeStatus.COMPLETED else _at(stages),
         stages=stages,
         error=_error(flow, tasks, status),
         artifacts=() if packaged is None else tuple(_forged(one) for one in packaged.artifacts),
@@ -206,21 +206,21 @@ def _read(model: type[M], ticket: Ticket | None) -> M | None:
         return None
 
 
-def _status(flow: Flow, tasks: Mapping[str, Ticket]) -> PipelineStatus:
+def _status(flow: Flow, tasks: Mapping[str, Ticket]) -> ForgeStatus:
     if flow.outcome is Outcome.FAILED:
         cause = cause_of(tasks)
         code = cause.reason.code if cause is not None and cause.reason is not None else ""
         by_code = {
-            **dict.fromkeys(REJECTING, PipelineStatus.REJECTED),
-            **dict.fromkeys(TIME_LIMITS, PipelineStatus.TIMED_OUT),
+            **dict.fromkeys(REJECTING, ForgeStatus.REJECTED),
+            **dict.fromkeys(TIME_LIMITS, ForgeStatus.TIMED_OUT),
         }
-        return by_code.get(code, PipelineStatus.FAILED)
+        return by_code.get(code, ForgeStatus.FAILED)
     if flow.outcome is not None:
-        return PipelineStatus(flow.outcome.value)
+        return ForgeStatus(flow.outcome.value)
     if flow.status is FlowStatus.AWAITING_APPROVAL or _reviewed(tasks):
-        return PipelineStatus.REQUIRES_APPROVAL
+        return ForgeStatus.REQUIRES_APPROVAL
     begun = any(ticket.status is not TicketStatus.PENDING for ticket in tasks.values())
-    return PipelineStatus.RUNNING if begun else PipelineStatus.PENDING
+    return ForgeStatus.RUNNING if begun else ForgeStatus.PENDING
 
 
 def _reviewed(tasks: Mapping[str, Ticket]) -> bool:
@@ -281,8 +281,8 @@ def _at(stages: Sequence[PipelineStage]) -> str:
     return next(failed, next(open_ones, STAGES[-1]))
 
 
-def _error(flow: Flow, tasks: Mapping[str, Ticket], status: PipelineStatus) -> str | None:
-    if flow.outcome is None or status is PipelineStatus.COMPLETED:
+def _error(flow: Flow, tasks: Mapping[str, Ticket], status: ForgeStatus) -> str | None:
+    if flow.outcome is None or status is ForgeStatus.COMPLETED:
         return None
     cause = cause_of(tasks)
     if cause is not None and cause.reason is not None:

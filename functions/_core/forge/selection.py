@@ -16,7 +16,7 @@ DIGITS = 6
 """Digits of a score: the same on every machine, and exact at the boundary."""
 
 
-class Wanted(Protocol):
+class TemplateWanted(Protocol):
     """What is asked for; `SelectTemplateParameters` is one."""
 
     @property
@@ -36,12 +36,12 @@ class Wanted(Protocol):
         """What the result has to do."""
 
 
-def selected(cards: Sequence[TemplateCard], wanted: Wanted) -> tuple[TemplateCard, float]:
+def selected(cards: Sequence[TemplateCard], wanted: TemplateWanted) -> tuple[TemplateCard, float]:
     """Return the template that fits best, and its score; raise `Rejected`, code `no_template`, where none fits."""
     return ranked(cards, wanted)[0]
 
 
-def ranked(cards: Sequence[TemplateCard], wanted: Wanted) -> Sequence[tuple[TemplateCard, float]]:
+def ranked(cards: Sequence[TemplateCard], wanted: TemplateWanted) -> Sequence[tuple[TemplateCard, float]]:
     """Return all templates that fit with their scores, the best first: of equal ones that of more quality, then by id.
 
     One that is named fits alone, with score 1. Raises `Rejected`, code `no_template`, where none fits.
@@ -58,7 +58,7 @@ def ranked(cards: Sequence[TemplateCard], wanted: Wanted) -> Sequence[tuple[Temp
     return sorted(fitting, key=lambda one: (-one[1], -one[0].quality, one[0].template_id))
 
 
-def score_of(card: TemplateCard, wanted: Wanted) -> float:
+def score_of(card: TemplateCard, wanted: TemplateWanted) -> float:
     """Return how well a template fits, 0 to 1; 0 for another language, or another kind where no language is asked for.
 
     Without that rule capabilities and quality alone would reach the least score, and a request for Rust get Python.
@@ -69,7 +69,7 @@ def score_of(card: TemplateCard, wanted: Wanted) -> float:
     return round(MATCH * match + OVERLAP * _overlap(card, wanted) + QUALITY * card.quality, DIGITS)
 
 
-def _match(card: TemplateCard, wanted: Wanted) -> float:
+def _match(card: TemplateCard, wanted: TemplateWanted) -> float:
     """Return the share of kind and language that fits; what is not asked for counts as fitting where the rest does."""
     kind = _same(card.artifact_type, wanted.artifact_type)
     if not _same(card.language, wanted.language):
@@ -83,7 +83,7 @@ def _same(has: str, asked: str | None) -> bool:
     return not asked or has.casefold() == asked.casefold()
 
 
-def _overlap(card: TemplateCard, wanted: Wanted) -> float:
+def _overlap(card: TemplateCard, wanted: TemplateWanted) -> float:
     """Return the share of the capabilities asked for that a template has; 1 where none is."""
     asked = {one.casefold() for one in wanted.capabilities}
     has = {one.casefold() for one in card.capabilities}
