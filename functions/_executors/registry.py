@@ -39,6 +39,7 @@ OWN: Mapping[str, str] = {
     "forge_merge_request": "functions._executors.forge.merge_request:MergeRequestExecutor",
     "forge_select_template": "functions._executors.forge.select_template:SelectTemplateExecutor",
     "forge_compose_code": "functions._executors.forge.compose_code:ComposeCodeExecutor",
+    "forge_package": "functions._executors.forge.package:ForgePackageExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

@@ -73,6 +73,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "forge_merge_request": ExecutorEntry(FORGE, VALIDATES),
     "forge_select_template": ExecutorEntry(FORGE, BUILDS),
     "forge_compose_code": ExecutorEntry(FORGE, BUILDS),
+    "forge_package": ExecutorEntry(FORGE, BUILDS | {TaskType.COMPENSATE}),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
