@@ -13,7 +13,6 @@ import pytest
 
 from functions._core.events.signatures import SECRET_PREFIX, signature_headers
 from functions._engine.settings import Settings, SettingsError
-from functions.api import message_proofs
 from functions.api.app import create_app
 from tests.support.http_api import WEBHOOK_SECRET, Api, problem_of, running_api
 from tests.support.world import decision, task
@@ -176,7 +175,7 @@ async def test_every_secret_is_compared_in_constant_time(api: Api, monkeypatch: 
         return hmac_compare(ours, theirs)
 
     hmac_compare = hmac.compare_digest
-    monkeypatch.setattr(message_proofs.hmac, "compare_digest", compare)
+    monkeypatch.setattr(hmac, "compare_digest", compare)
     both = (WEBHOOK_SECRET, "another secret of pipelines")
     api.app.state.services = replace(services, webhooks=replace(services.webhooks, pipeline_secrets=both))
     ticket = await assigned(api)

@@ -264,7 +264,7 @@ def _template(text: bytes) -> Mapping[str, Any]:
     import yaml
 
     base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    reader = type("TemplateReader", (base,), {})
+    reader: Any = type("TemplateReader", (base,), {})
     reader.add_multi_constructor("!", lambda _loader, _tag, _node: None)
     depth = 0
     try:
