@@ -110,7 +110,7 @@ class TestLists:
             "c===any_thing",
             "../local",
             "-e git+https://example.com/x",
-            "--extra-index-url https://example.com",
+            "--find-links https://example.com",
             "ünï\x1b[31m\u2028",
             "rich==99.0  # pinned elsewhere",
             f"d==1 --hash=sha256:{'1' * 64} --hash=sha256:{'2' * 64}",
