@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions._core.events.commands import CancelRequest
-from functions._core.forge.progress import PipelineStatus
+from functions._core.forge.progress import ForgeStatus
 from functions._core.forge.statistics import CountedPipeline, numbers_of
 from functions.api import pipeline_statistics
 from tests.support.forge_stages import CAPABILITIES, does, failed, pipeline
@@ -94,7 +94,7 @@ async def test_a_window_that_is_none_is_refused(api: Api, hours: str) -> None:
 
 
 def test_a_percentile_is_by_nearest_rank_and_who_cancels_is_no_failure() -> None:
-    done, stopped = PipelineStatus.COMPLETED, PipelineStatus.CANCELLED
+    done, stopped = ForgeStatus.COMPLETED, ForgeStatus.CANCELLED
     some = [CountedPipeline(done, 10 * number, 0.9, "auto") for number in range(1, 21)]
     numbers = numbers_of([*some, CountedPipeline(stopped, None, None, None)])
     assert (numbers.total, numbers.success_rate, numbers.p95_duration_ms) == (21, 1.0, 190)

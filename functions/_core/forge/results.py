@@ -22,7 +22,7 @@ from functions._core.events.pipelines import (
 )
 from functions._core.events.routes import TRANSITIONS
 from functions._core.forge.progress import (
-    PipelineStatus,
+    ForgeStatus,
     PipelineView,
     StageStatus,
     by_task,
@@ -187,9 +187,9 @@ def _about(flow: Flow, view: PipelineView, tickets: Sequence[Ticket]) -> dict[st
 
 def decided(view: PipelineView, verdict: GateVerdict | None, tickets: Sequence[Ticket]) -> Decided | None:
     """Return who has decided; a plan that was refused has come before nobody who could."""
-    if view.status is PipelineStatus.REJECTED:
+    if view.status is ForgeStatus.REJECTED:
         return "rejected" if cause_of(by_task(tickets)) is not None else None
-    if view.status is not PipelineStatus.COMPLETED or verdict is None:
+    if view.status is not ForgeStatus.COMPLETED or verdict is None:
         return None
     return "auto" if verdict.outcome is GateOutcome.APPROVED else "reviewed"
 

@@ -6,12 +6,12 @@ from math import ceil
 from typing import NamedTuple
 
 from functions._core.events.pipelines import Decided
-from functions._core.forge.progress import PipelineStatus, by_task, pipeline_view
+from functions._core.forge.progress import ForgeStatus, by_task, pipeline_view
 from functions._core.forge.results import decided, verdict_in
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import Model
 
-OPEN = frozenset({PipelineStatus.PENDING, PipelineStatus.RUNNING, PipelineStatus.REQUIRES_APPROVAL})
+OPEN = frozenset({ForgeStatus.PENDING, ForgeStatus.RUNNING, ForgeStatus.REQUIRES_APPROVAL})
 """States of pipelines that have not ended."""
 
 CLASSES: Sequence[Decided] = ("auto", "reviewed", "rejected")
@@ -20,7 +20,7 @@ CLASSES: Sequence[Decided] = ("auto", "reviewed", "rejected")
 class CountedPipeline(NamedTuple):
     """What counts of one pipeline."""
 
-    status: PipelineStatus
+    status: ForgeStatus
     duration_ms: int | None
     score: float | None
     decided: Decided | None
@@ -57,14 +57,14 @@ def numbers_of(pipelines: Iterable[CountedPipeline]) -> PipelineNumbers:
     """Return the numbers of pipelines."""
     all_of_them = list(pipelines)
     states = Counter(one.status for one in all_of_them)
-    ended = sum(number for status, number in states.items() if status not in {*OPEN, PipelineStatus.CANCELLED})
+    ended = sum(number for status, number in states.items() if status not in {*OPEN, ForgeStatus.CANCELLED})
     durations = sorted(one.duration_ms for one in all_of_them if one.duration_ms is not None)
     scores = [one.score for one in all_of_them if one.score is not None]
     classes = Counter(one.decided for one in all_of_them)
     return PipelineNumbers(
         total=len(all_of_them),
-        by_status={status.value: states[status] for status in PipelineStatus},
-        success_rate=states[PipelineStatus.COMPLETED] / ended if ended else None,
+        by_status={status.value: states[status] for status in ForgeStatus},
+        success_rate=states[ForgeStatus.COMPLETED] / ended if ended else None,
         mean_duration_ms=sum(durations) / len(durations) if durations else None,
         p95_duration_ms=durations[ceil(0.95 * len(durations)) - 1] if durations else None,
         mean_score=sum(scores) / len(scores) if scores else None,
