@@ -32,6 +32,7 @@ from functions.api import (
     mcp,
     orders,
     passports,
+    pipeline_statistics,
     pipelines,
     plans,
     playbooks,
@@ -126,6 +127,7 @@ MODULES = (
     mcp,
     templates,
     pipelines,
+    pipeline_statistics,
     a2a,
 )
 

@@ -1,7 +1,7 @@
 """What is asked of pipelines of the code forge, and what is answered."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
@@ -21,7 +21,7 @@ class PipelineForm(Model):
     """What is made, such as `acme/shop`."""
     ticket_id: Id | None = None
     """The BUILD ticket that it is made for."""
-    attempt: Annotated[WholeNumber, Field(ge=0, le=1_000_000)] = 1
+    attempt: WholeNumber = Field(default=1, ge=0, le=1_000_000)
     """Which attempt at that ticket: another attempt is another pipeline."""
     parameters: Mapping[str, Any] = {}
     """`template_id`, `artifact_type`, `language`, `capabilities`, `version`, `instructions`, `min_coverage`,

@@ -193,6 +193,7 @@ ROLES: Mapping[str, tuple[Role, ...]] = {
     "GET /api/v1/pipelines/{pipeline_id}": READ,
     "GET /api/v1/pipelines/{pipeline_id}/artifacts": READ,
     "POST /api/v1/pipelines/{pipeline_id}/cancel": COMMAND,
+    "GET /api/v1/statistics": READ,
     "GET /api/v1/tools": READ,
     "GET /api/v1/tools/{name}": READ,
     "PUT /api/v1/tools/{name}": MANAGE,
