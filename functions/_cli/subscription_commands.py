@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 PATH = "/api/v1/subscriptions"
 DAY = 86_400
+RESULTS = "code-forge.results"
 
 subscriptions = typer.Typer(
     help="Send events to webhooks, and see what became of them.", no_args_is_help=True, rich_markup_mode=None
@@ -33,6 +34,9 @@ def create_subscription(  # noqa: PLR0913 as many as a subscription has
     tickets: Annotated[
         bool, typer.Option("--tickets", help="Only for tickets that name a webhook on this host; it is sent theirs.")
     ] = False,
+    pipelines: Annotated[
+        bool, typer.Option("--pipelines", help="Only results of the code forge, as another Flow C takes them.")
+    ] = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
@@ -41,6 +45,9 @@ def create_subscription(  # noqa: PLR0913 as many as a subscription has
     form: dict[str, Any] = {"sink": sink, "types": types, "config": {"concurrency": concurrency}}
     if tickets:
         form["config"] |= {"tickets": True, "x_webhook_signature": True}
+    if pipelines:
+        form["types"] = [RESULTS]
+        form["config"] |= {"body": "pipeline_completed", "x_webhook_signature": True}
     form |= {"filters": [{"exact": {"subject": subject}}]} if subject else {}
     form |= {"protocolsettings": {"handshake": True}} if handshake else {}
     run(_shown_with_secret(PATH, form, url, api_key, as_json=as_json))

@@ -69,6 +69,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
     executors can do, beside its capabilities; parameters.provider of a task names one of them.
     Stops on Ctrl-C or SIGTERM: takes nothing new, lets what runs end, leaves.
     """
+    from functions._core.records.worker import AgentType
     from functions._observability import logs
     from functions._worker import WorkerConfig
 
@@ -78,6 +79,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option
         worker_id=worker_id or f"{socket.gethostname()}-{os.getpid()}",
         platform_url=url,
         capabilities=(*(capability or ()), *getattr(does, "capabilities", ())),
+        agent_type=getattr(does, "agent_type", AgentType.WORKER),
         clearance=_clearance(clearance),
         slots=slots,
         executor=does,

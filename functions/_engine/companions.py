@@ -17,6 +17,7 @@ from functions._engine.flow_policies import FlowPolicies
 from functions._engine.healing import Healer
 from functions._engine.in_flight import InFlight
 from functions._engine.jobs import JobDoors, Jobs
+from functions._engine.pipeline_results import PipelineResults
 from functions._engine.schedules import Admit, Schedules
 from functions._engine.settings import Settings
 from functions._engine.slo_documents import SloDocuments
@@ -85,7 +86,9 @@ class Companions:
         self.healing = Healer(ports, metrics, doors.healing, dispatcher, alone=alone)
         healing = [self.healing.begin()] if heals else []
         self.jobs = Jobs(settings, ports, metrics, doors.jobs, dispatcher, chance, alone=alone).begin()
-        self._seeing: Sequence[InFlight | EventsIn | FlowPolicies] = (in_flight, self.events_in, *policies)
+        pipelines = PipelineResults(ports, metrics, dispatcher, doors.send).begin(self.jobs)
+        seen_by = InFlight | EventsIn | FlowPolicies | PipelineResults
+        self._seeing: Sequence[seen_by] = (in_flight, self.events_in, pipelines, *policies)
         others: Sequence[Companion] = (self.schedules, self.budgets, self.slo_documents, *healing, self.jobs)
         self._all: Sequence[Companion] = (*self._seeing, *others)
 

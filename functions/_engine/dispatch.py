@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from functions._core.errors import Conflict, FlowcError, IllegalTransition, Rejected, Unavailable
 from functions._core.events.envelope import CloudEvent
+from functions._core.events.pipelines import LABEL
 from functions._core.events.policies import ASKED_ABOUT
 from functions._core.events.reports import Report
 from functions._core.events.routes import ROUTES
@@ -70,7 +71,7 @@ Decide = Callable[[Context, Ports], Awaitable[AnyOutcome]]
 
 
 AsksPolicies = Callable[[ChangeSet, Flow, str], Awaitable[ChangeSet]]
-"""See `FlowPolicies.asking`, `Healer.asking`."""
+"""See `FlowPolicies.asking`, `Healer.asking`, `PipelineResults.asking`."""
 
 
 class FunctionWork(NamedTuple):
@@ -121,7 +122,7 @@ class Dispatcher:
         self._remembered = RememberedRecords(ports.store) if remembers else None
         self._records: KnownRecords = self._remembered or ports.store
         self.asks: AsksPolicies | None = None
-        """Gets the steps that announce a risk or a breach, or raise an incident."""
+        """Gets the steps that announce a risk or a breach, or raise an incident, and those of pipelines."""
         self.beside: Callable[[CloudEvent], Awaitable[None]] | None = None
         """Handles the events that a function handles beside the chain."""
         self._joiner = StepJoiner(ports, self._records, self.told) if joins else None
@@ -270,11 +271,11 @@ class Dispatcher:
         return taken
 
     async def _asking(self, one: StepTaken) -> ChangeSet:
-        """Return a step with the events by which it asks for the policies of what it announces."""
-        step = one.step
-        if self.asks is None or not any(entry.type in ASKED_ABOUT for entry in step.history):
+        """Return a step with the events by which it asks for policies, or tells of a pipeline."""
+        step, flow = one.step, one.step.flow or one.context.flow
+        if self.asks is None or not (LABEL in flow.labels or any(e.type in ASKED_ABOUT for e in step.history)):
             return step
-        return await self.asks(step, step.flow or one.context.flow, one.function)
+        return await self.asks(step, flow, one.function)
 
     async def _commit_singly(self, parts: Sequence[ChangeSet]) -> None:
         """Commit parts of a step that need not be one; raise what kept one of them from being committed."""

@@ -82,6 +82,8 @@ class Jobs:
         self._behind: str | None = None
         self._look_at = 0.0
         self._known = False
+        self.named: Callable[[CloudEvent, Report], Awaitable[None]] | None = None
+        """Is told of the reports by which workers name the job that they have begun."""
 
     @property
     def busy(self) -> bool:
@@ -197,6 +199,8 @@ class Jobs:
         if begins:
             await self._noted(job_begun(self._ports, flow_id, report, now))
         answer = await hear(event, report)
+        if begins and self.named is not None:
+            await self.named(event, report)
         if not begins:
             await self._noted(job_over(self._ports, flow_id, report, now))
         return answer

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
+from itertools import chain
 from pkgutil import resolve_name
 from typing import Any
 
@@ -21,6 +22,7 @@ OWN: Mapping[str, str] = {
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",
     "code_forge": "functions._executors.code_forge:CodeForgeExecutor",
+    "mcp": "functions._executors.mcp:McpExecutor",
     "scan": "functions._executors.scan:ScanExecutor",
     "github_actions": "functions._executors.github_actions:GithubActionsExecutor",
     "gitlab_ci": "functions._executors.gitlab_ci:GitlabCiExecutor",
@@ -33,8 +35,16 @@ OWN: Mapping[str, str] = {
     "terraform": "functions._executors.terraform:TerraformExecutor",
     "forge_validate_code": "functions._executors.forge.validate_code:ForgeValidateCodeExecutor",
     "forge_run_tests": "functions._executors.forge.run_tests:ForgeRunTestsExecutor",
+    "forge_gate": "functions._executors.forge.gate:GateExecutor",
+    "forge_merge_request": "functions._executors.forge.merge_request:MergeRequestExecutor",
+    "forge_select_template": "functions._executors.forge.select_template:SelectTemplateExecutor",
+    "forge_compose_code": "functions._executors.forge.compose_code:ComposeCodeExecutor",
+    "forge_package": "functions._executors.forge.package:ForgePackageExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
+
+FORGE = "forge"
+"""A name for all executors that are stages of the code forge."""
 
 PARTS = ("name", "family", "task_types", "Parameters", "Outputs", "start", "poll", "cancel", "check", "aclose")
 """What an executor has."""
@@ -67,8 +77,13 @@ def executor_named(name: str, settings: ExecutorSettings) -> JobExecutor[Any]:
 
 
 def executors_named(names: str, settings: ExecutorSettings) -> Sequence[JobExecutor[Any]]:
-    """Return the executors of a list with commas between, each once; raise `UnknownExecutor`."""
-    wanted = dict.fromkeys(filter(None, map(str.strip, names.split(","))))
+    """Return the executors of a list with commas between, each once; raise `UnknownExecutor`.
+
+    `forge` stands for all stages of the code forge.
+    """
+    stages = [name for name, where in OWN.items() if where.startswith("functions._executors.forge.")]
+    listed = (stages if name == FORGE else [name] for name in map(str.strip, names.split(",")) if name)
+    wanted = dict.fromkeys(chain.from_iterable(listed))
     if not wanted:
         raise UnknownExecutor(f"name at least one executor; there are {', '.join(known_executors())}")
     return [executor_named(name, settings) for name in wanted]

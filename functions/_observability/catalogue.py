@@ -111,6 +111,14 @@ SIGNATURE_REFUSALS = ("bad_signature", "not_signed", "stale_signature")
 SCHEDULED = ("STARTED", "QUEUED", "SKIPPED", "MISSED", "REFUSED")
 """What becomes of a moment of a schedule: `RunResult`, whose models most functions do not import."""
 
+PIPELINE_ENDS = ("completed", "failed", "rejected", "cancelled", "timed_out")
+FORGE_STAGES = ("select_template", "compose_code", "validate_code", "run_tests", "package", "approve")
+STAGE_ENDS = ("completed", "failed", "skipped")
+ISSUE_SEVERITIES = ("critical", "high", "medium", "low", "info")
+"""Words of `PipelineResult`; `_core.forge.stages`, which has the stages, is imported by few processes."""
+
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.49, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+
 RATE_LIMITS = (READ, WRITE, WORKER, STRANGER, DAY)
 SIGNALS = tuple(kind.value for kind in SignalKind)
 REGISTRY_OPERATIONS = ("discover", "get", "register", "deregister")
@@ -259,6 +267,25 @@ WEBHOOKS: Sequence[Metric] = (
     ),
 )
 
+FORGE: Sequence[Metric] = (
+    counter("forge_pipelines_total", "Pipelines of the code forge that ended", status=PIPELINE_ENDS),
+    gauge("forge_pipelines_active", "Pipelines under way, those that are reviewed included", "pipelines"),
+    seconds("forge_pipeline_duration_seconds", "Pipeline, from its request to its end", FLOW_BUCKETS),
+    seconds("forge_queue_wait_seconds", "Request of a pipeline, to the begin of its first stage", FLOW_BUCKETS),
+    counter("forge_stage_total", "Stages of pipelines that ended, by status", stage=FORGE_STAGES, status=STAGE_ENDS),
+    seconds("forge_stage_duration_seconds", "Stage of a pipeline", STEP_BUCKETS, stage=FORGE_STAGES),
+    counter("forge_artifacts_total", "Artifacts of pipelines that completed", type=OPEN),
+    counter("forge_approvals_total", "Pipelines by who has decided on them", class_=("auto", "reviewed", "rejected")),
+    counter("forge_reviews_total", "Reviews that began"),
+    counter("forge_issues_total", "Findings in the code of pipelines", severity=ISSUE_SEVERITIES),
+    counter("forge_tests_total", "Tests of pipelines", result=("passed", "failed", "skipped")),
+    counter("forge_signatures_total", "Packaged artifacts of pipelines", result=("signed", "unsigned")),
+    Metric("forge_validation_score", Kind.HISTOGRAM, "What tools make of the code, 0 to 1", {}, SHARES, "ratio"),
+    Metric("forge_approval_score", Kind.HISTOGRAM, "Scores of the approval gate, 0 to 1", {}, SHARES, "ratio"),
+    Metric("forge_coverage", Kind.HISTOGRAM, "Lines that the tests of pipelines cover, 0 to 1", {}, SHARES, "ratio"),
+)
+"""They are counted of the result of a pipeline, when that is committed."""
+
 PLATFORM: Sequence[Metric] = (
     counter("flowc_events_handled_total", "Events handled", function=OPEN, outcome=OPEN),
     seconds("flowc_event_duration_seconds", "From taking an event up to its commit", function=OPEN),
@@ -306,4 +333,4 @@ BUDGETS = (
     counter("sla_alertmanager_webhooks_received_total", "Alerts that came from Alertmanager", status=OPEN),
     counter("sla_events_published_total", "Events about budgets and freezes", event_type=OPEN),
 )
-CATALOGUE: Sequence[Metric] = (*FLOWS, *TICKETS, *WORKERS, *TELEMETRY, *WEBHOOKS, *PLATFORM, *BUDGETS)
+CATALOGUE: Sequence[Metric] = (*FLOWS, *TICKETS, *WORKERS, *TELEMETRY, *WEBHOOKS, *FORGE, *PLATFORM, *BUDGETS)

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 from functions._core.errors import FlowcError
+from functions._core.events.pipelines import PIPELINE_KEY
 from functions._core.machine.tables import ENDED_FLOWS
+from functions._core.placement.limits import OF_KEY, places
 from functions._core.placement.ranking import health_of
 from functions._core.ports import EventQueue, Ports
 from functions._core.records.values import FlowStatus, Health, RiskBand, TicketStatus, Waiting
@@ -100,10 +102,12 @@ class Gauges:
         counts = await self._ports.views.counts()
         live = sum(number for status, number in counts.get("flows", {}).items() if status not in ENDED_FLOWS)
         tickets = counts.get("tickets", {})
+        pipelines, _ = await places(OF_KEY + PIPELINE_KEY, self._ports.key_values)
         return {
             ("flowc_approvals_late", ()): await self._late_approvals(counts),
             ("flowc_queue_depth", ()): depth,
             ("orchestration_workflows_active", ()): live,
+            ("forge_pipelines_active", ()): float(len(pipelines)),
             **{("tickets_by_status", (status.value,)): tickets.get(status.value, 0) for status in TicketStatus},
         }
 

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 from functions._core.decision.secret_references import values_at
 from functions._core.errors import Rejected
 from functions._core.executors.parameters import checked_parameters
+from functions._core.executors.table import FORGE
 from functions._core.records.values import JsonObject, TaskType
+from functions._core.records.worker import AgentType
 from functions._executors.file_store import store_at
 from functions._executors.meter import JobMeter
 from functions._executors.port import (
@@ -86,6 +88,12 @@ class JobsExecutor:
     def capabilities(self) -> tuple[str, ...]:
         """What a worker offers that has these executors."""
         return tuple(sorted({one for executor in self._executors.values() for one in capabilities_of(executor)}))
+
+    @property
+    def agent_type(self) -> AgentType:
+        """What a worker is for that has these executors: a FORGE has those of the code forge alone."""
+        families = {executor.family for executor in self._executors.values()}
+        return AgentType.FORGE if families == {FORGE} else AgentType.WORKER
 
     @property
     def page(self) -> WorkerPage:

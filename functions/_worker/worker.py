@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from functions._adapters.http.client import HttpClient
 from functions._core.placement.workers import Registration
 from functions._core.records.values import SecurityLevel
+from functions._core.records.worker import AgentType
 from functions._hosts.bounded_http import bounded
 from functions._observability.logs import log
 from functions._worker.asking import Asking
@@ -57,6 +58,7 @@ class WorkerConfig:
     heartbeat_seconds: float = 30.0
     api_key: str | None = field(default=None, repr=False)
     endpoint: str | None = None
+    agent_type: AgentType = AgentType.WORKER
     metadata: Mapping[str, Any] = field(default_factory=dict)
     announce_from_ms: int | None = ANNOUNCE_FROM_MS
     grace_seconds: float = GRACE_SECONDS
@@ -214,6 +216,7 @@ class WorkerProcess:
             "capabilities": list(self._config.capabilities),
             "clearance": self._config.clearance.value,
             "slots": self._config.slots,
+            "agent_type": self._config.agent_type.value,
             "metadata": dict(self._config.metadata),
             "running": self._runs.named(),
         }

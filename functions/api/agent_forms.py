@@ -129,7 +129,7 @@ class AgentView(Record):
     agent_id: str
     """Its id."""
     agent_type: AgentType
-    """What it is for; only a WORKER gets tickets."""
+    """What it is for; a WORKER and a FORGE get tickets."""
     capabilities: tuple[str, ...]
     """What it offers; lower case, sorted."""
     endpoint: str

@@ -5,6 +5,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from functions.api import (
+    a2a,
     admission_policies,
     agent_watch,
     agents,
@@ -31,6 +32,8 @@ from functions.api import (
     mcp,
     orders,
     passports,
+    pipeline_statistics,
+    pipelines,
     plans,
     playbooks,
     problems,
@@ -46,6 +49,7 @@ from functions.api import (
     subscriptions,
     system,
     telemetry,
+    templates,
     ticket_changes,
     tickets,
     tokens,
@@ -121,6 +125,10 @@ MODULES = (
     system,
     tools,
     mcp,
+    templates,
+    pipelines,
+    pipeline_statistics,
+    a2a,
 )
 
 

@@ -19,6 +19,7 @@ from functions._core.ports import Ports
 from functions._core.records.dead_letters import DeadLetter
 from functions._core.records.models import Reason, Ticket
 from functions._core.records.values import TicketStatus, add_time
+from functions._core.webhooks.bodies import body_of
 from functions._core.webhooks.delivery import (
     DeliveryStatus,
     WebhookAnswer,
@@ -151,8 +152,10 @@ def _invitation(ticket: Ticket, url: str, attempt: int, ports: Ports) -> str | N
 async def _sent(
     message: _Message, delivery: WebhookDelivery, subscription: Subscription, ports: Ports, send: Send
 ) -> WebhookAnswer:
-    body = json.dumps(message.event, separators=(",", ":"), ensure_ascii=False).encode()
-    answer = await send(message.sink, headers_of(delivery, subscription, ports, body), body)
+    content, media = body_of(message.event, subscription.config.body)
+    body = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    headers = headers_of(delivery, subscription, ports, body) | ({"content-type": media} if media else {})
+    answer = await send(message.sink, headers, body)
     if message.token is None:
         return answer
     # Whoever answers with what it was sent must not get its token kept in the log of deliveries.

@@ -25,6 +25,8 @@ BUFFER = "neural_hive_flow_c_telemetry_buffer_size"
 UNREADABLE = "flowc_unreadable_records_total"
 CALLS = "neural_hive_service_registry_calls_total"
 
+PIPELINES = "forge_pipelines_total"
+APPROVED = "forge_approvals_total"
 LETTERS = "ticket_dlq_total"
 LEAKED = "flowc_jobs_leaked_total"
 TOKENS = "jwt_validation_failures_total"
@@ -217,6 +219,28 @@ RULES: Sequence[Rule] = (
         reads=(LEAKED,),
         summary="A job goes on that nobody wants",
         description="`flowc jobs --leaked` says which and why; end it in the service that does it.",
+    ),
+    Rule(
+        alert="FlowCForgeFailing",
+        severity="warning",
+        signal=f'(sum(rate({PIPELINES}{{status=~"failed|timed_out"}}[30m])) / sum(rate({PIPELINES}[30m])))',
+        comparison=">",
+        threshold=0.1,
+        lasting="5m",
+        reads=(PIPELINES,),
+        summary="Pipelines of the code forge fail",
+        description="More than one in ten failed or took too long. `forge_stage_total` says in which stage.",
+    ),
+    Rule(
+        alert="FlowCForgeReviews",
+        severity="warning",
+        signal=f'(sum(rate({APPROVED}{{class="auto"}}[6h])) / sum(rate({APPROVED}[6h])))',
+        comparison="<",
+        threshold=0.8,
+        lasting="5m",
+        reads=(APPROVED,),
+        summary="Few pipelines are approved by their score",
+        description="People had to decide, or it was rejected, for more than one in five. See `forge_approval_score`.",
     ),
     Rule(
         alert="FlowCTokenFailures",

@@ -26,6 +26,7 @@ from infra.generate.alerts import (
 )
 
 RATE = "$__rate_interval"
+FAILED_STAGES = 'forge_stage_total{status="failed"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,19 @@ FLOW_C: Rows = (
             Panel("Registry calls", rate("neural_hive_service_registry_calls_total", "status")),
             Panel("Discovery", (*quantiles("discovery_duration_seconds"),), "s"),
             Panel("Messages not taken", rate("webhooks_failed_total", "reason")),
+        ),
+    ),
+    (
+        "Code forge",
+        (
+            Panel("Pipelines ended", rate("forge_pipelines_total", "status")),
+            Panel("Pipelines under way", (("max(forge_pipelines_active)", "active"),)),
+            Panel("Stage duration", quantiles("forge_stage_duration_seconds", "stage"), "s"),
+            Panel("Stages that failed", ((f"sum by (stage) (rate({FAILED_STAGES}[{RATE}]))", "{{stage}}"),)),
+            Panel("Approvals", rate("forge_approvals_total", "class")),
+            Panel("Approval score", quantiles("forge_approval_score"), "percentunit"),
+            Panel("Artifacts", rate("forge_artifacts_total", "type")),
+            Panel("Findings by severity", rate("forge_issues_total", "severity")),
         ),
     ),
     (

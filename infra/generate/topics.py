@@ -52,6 +52,7 @@ TOPICS: Sequence[Topic] = (
         event_types=("ticket.assigned", "ticket.ready", "ticket.cancelled"),
     ),
     Topic(name="execution.results", partitions=12, retention_days=7, event_types=("ticket.completed", "ticket.failed")),
+    Topic(name="code-forge.results", partitions=6, retention_days=30, event_types=("code-forge.results",)),
     Topic(name="orchestration.incidents", partitions=6, retention_days=30, event_types=("incident.raised",)),
     Topic(name="telemetry.orchestration", partitions=12, retention_days=14, event_types=("telemetry.frame",)),
     Topic(

@@ -47,6 +47,11 @@ STORED = 'neural_hive_service_registry_calls_total{operation="register",status="
 DECISIONS = "flowc_decisions_total"
 LETTERS = "ticket_dlq_total"
 LEAKED = "flowc_jobs_leaked_total"
+MADE = 'forge_pipelines_total{status="completed"}'
+NOT_MADE = 'forge_pipelines_total{status="failed"}'
+REJECTED = 'forge_pipelines_total{status="rejected"}'
+AUTO = 'forge_approvals_total{class="auto"}'
+REVIEWED = 'forge_approvals_total{class="reviewed"}'
 FORGED = 'jwt_validation_failures_total{reason="bad_token"}'
 EXPIRED = 'jwt_validation_failures_total{reason="expired_token"}'
 SIGNATURES = 'signature_validation_failures_total{code="bad_signature"}'
@@ -112,6 +117,13 @@ CASES = (
         BAD,
         {k: v.replace("0+", "_x57 0+") for k, v in latency("0+10x60").items()},
     ),
+    Case("FlowCForgeFailing", "one pipeline in five fails", True, BAD, {MADE: "0+4x120", NOT_MADE: "0+1x120"}),
+    Case("FlowCForgeFailing", "one in twenty fails", False, GOOD, {MADE: "0+19x120", NOT_MADE: "0+1x120"}),
+    Case("FlowCForgeFailing", "half are rejected", False, GOOD, {MADE: "0+1x120", REJECTED: "0+1x120", NOT_MADE: IDLE}),
+    Case("FlowCForgeFailing", "there are none", False, NOTHING, {MADE: IDLE, NOT_MADE: IDLE}),
+    Case("FlowCForgeReviews", "half are reviewed", True, BAD, {AUTO: "0+1x120", REVIEWED: "0+1x120"}),
+    Case("FlowCForgeReviews", "one in ten is reviewed", False, GOOD, {AUTO: "0+9x120", REVIEWED: "0+1x120"}),
+    Case("FlowCForgeReviews", "there are none", False, NOTHING, {AUTO: IDLE, REVIEWED: IDLE}),
     Case("FlowCLowSuccessRate", "one flow in ten fails", True, BAD, {SUCCESS: "0+9x120", FAILED: "0+1x120"}),
     Case("FlowCLowSuccessRate", "all flows complete", False, GOOD, {SUCCESS: "0+9x120", FAILED: IDLE}),
     Case("FlowCLowSuccessRate", "users cancel", False, GOOD, {SUCCESS: "0+9x120", FAILED: IDLE, CANCELLED: "0+9x120"}),

@@ -17,6 +17,7 @@ NUMBERS = {
     "plans.consensus": (12, 7),
     "execution.tickets": (12, 7),
     "execution.results": (12, 7),
+    "code-forge.results": (6, 30),
     "orchestration.incidents": (6, 30),
     "telemetry.orchestration": (12, 14),
     "telemetry-flow-c": (3, 7),

@@ -173,7 +173,7 @@ class TestDiscovery:
         await register(api, agent_id="s", agent_type="SCOUT")
         flow_id = await api.submit(decision(task("a")))
         ticket = await until(lambda: refused(api, flow_id), "the ticket to wait")
-        assert "is of type SCOUT: only agents of type WORKER get tickets" in json.dumps(ticket)
+        assert "is of type SCOUT: only agents of the types WORKER and FORGE get tickets" in json.dumps(ticket)
 
 
 async def refused(api: Api, flow_id: str) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from functions._core.events.signatures import SECRET_PREFIX, signature_headers
+from functions._engine.settings import Settings, SettingsError
 from functions.api.app import create_app
 from tests.support.http_api import WEBHOOK_SECRET, Api, problem_of, running_api
 from tests.support.world import decision, task
@@ -164,6 +165,32 @@ async def test_the_end_of_another_attempt_changes_nothing(api: Api) -> None:
     answer = await send(api, body, signed(body))
     assert (answer.status_code, answer.json()["result"]) == (202, "superseded")
     assert (await api.world.tickets(ticket["flow_id"]))["a"].status == "ASSIGNED"
+
+
+async def test_every_secret_is_compared_in_constant_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    services, compared = api.app.state.services, list[tuple[bytes, bytes]]()
+
+    def compare(ours: bytes, theirs: bytes) -> bool:
+        compared.append((ours, theirs))
+        return hmac_compare(ours, theirs)
+
+    hmac_compare = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    both = (WEBHOOK_SECRET, "another secret of pipelines")
+    api.app.state.services = replace(services, webhooks=replace(services.webhooks, pipeline_secrets=both))
+    ticket = await assigned(api)
+    for secret in both:
+        body = message(ticket, "REQUIRES_APPROVAL", error=secret)
+        assert (await send(api, body, signed(body, secret))).status_code == 202
+    assert [ours == theirs for ours, theirs in compared] == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "secret", ["short", "fifteen letters", "a-good-secret-of-pipelines and-another-of-them and-a-third"]
+)
+def test_a_secret_that_is_too_short_keeps_the_platform_from_starting(secret: str) -> None:
+    with pytest.raises(SettingsError, match=r"FLOWC_WEBHOOK_SECRET: .*at least 16 characters"):
+        Settings.from_mapping({"FLOWC_WEBHOOK_SECRET": secret})
 
 
 async def test_without_a_secret_nobody_is_believed(api: Api) -> None:

@@ -66,6 +66,14 @@ class TestVerdict:
         assert output["job"]["executor"] == "scan"
         assert desk.left == []
 
+    async def test_assert_is_a_finding_in_a_program_and_none_in_a_test(self, desk: ScanDesk) -> None:
+        names = ("tests/test_app.py", "app_test.py", "conftest.py", "attest.py", "src/test_data/app.py")
+        output = await desk.run(scan("bandit", files=dict.fromkeys(names, "assert 1\nexec('1')\n")))
+        found = [(one["rule"], one["file"]) for one in output["findings"]]
+        assert sorted(found) == sorted(
+            [*(("B102", name) for name in names), ("B101", "attest.py"), ("B101", "src/test_data/app.py")]
+        )
+
     async def test_a_finding_at_the_bound_fails_the_task_for_good_and_is_in_message_and_log(
         self, desk: ScanDesk
     ) -> None:

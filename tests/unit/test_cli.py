@@ -39,6 +39,8 @@ COMMANDS = [
     ("cost",),
     ("submit",),
     ("plan",),
+    ("forge",),
+    *(("forge", verb) for verb in ("build", "list", "show", "templates")),
     ("signal",),
     ("events-in",),
     ("limits",),

@@ -172,7 +172,9 @@ async def test_the_sla_left_is_that_of_the_open_flow_with_least_and_no_number_wh
     for flow in flows:
         await stores.store.commit(make_step(flow))
     names = ("registry", "statistics", "telemetry_buffer", "views")
-    ports = SimpleNamespace(clock=SimpleNamespace(now=lambda: T0), **{name: getattr(stores, name) for name in names})
+    clock = SimpleNamespace(now=lambda: T0)
+    parts = {name: getattr(stores, name) for name in names}
+    ports = SimpleNamespace(clock=clock, key_values=stores.key_values(clock), **parts)
     gauges = Gauges(cast("Ports", ports), stores.queue, metrics, Rules())
     await gauges.refresh()
     assert (left("high"), left("low")) == (600, -1.5)
@@ -230,7 +232,7 @@ async def test_gauges_are_absent_until_they_are_counted_and_when_they_are_old(
         for metric in CATALOGUE  # this process has no webhooks, and no SLOs
         if metric.kind is Kind.GAUGE and metric.name != "flowc_webhooks_waiting" and not metric.name.startswith("sla_")
     ]
-    assert len(gauges) == 7
+    assert len(gauges) == 8
 
     def seen() -> set[str]:
         return {name for name in gauges for series in values(metrics) if series.partition("{")[0] == name}

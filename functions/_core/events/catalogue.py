@@ -37,6 +37,7 @@ from functions._core.events.healing import (
     IncidentEnded,
 )
 from functions._core.events.jobs import JOB_DUE, JOB_LEAKED, JobDue, JobLeaked
+from functions._core.events.pipelines import RESULTS, PipelineResult
 from functions._core.events.policies import APPLIED, DUE, PolicyApplied, PolicyDue
 from functions._core.events.reports import Report
 from functions._core.events.slo_data import BudgetUpdated, FreezeTold, SloViolated
@@ -295,6 +296,14 @@ CATALOGUE: Sequence[EventType] = (
     EventType(RESOLVED, IncidentEnded, "heal_incident", SUBSCRIBERS, FLOW, "The trouble of an incident is over."),
     EventType(ESCALATED, IncidentEnded, "heal_incident", SUBSCRIBERS, FLOW, "A playbook could not help: look at it."),
     EventType(JOB_DUE, JobDue, RAISES, "run_executor", FLOW, "Look at the job of a ticket of ours."),
+    EventType(
+        RESULTS,
+        PipelineResult,
+        "monitor, api, publish_telemetry, enforce_sla",
+        SUBSCRIBERS,
+        FLOW,
+        "A pipeline of the code forge has ended, or is reviewed.",
+    ),
     EventType(JOB_LEAKED, JobLeaked, "run_executor", SUBSCRIBERS, TICKET, "A job goes on that nobody wants."),
     _order("flow.cancel_requested", "Stop this flow."),
     _order("flow.approval_granted", "This flow may begin."),

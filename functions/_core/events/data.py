@@ -314,7 +314,7 @@ class AgentChanged(Model):
     agent_id: str
     """Id of the agent."""
     agent_type: AgentType
-    """What it is for; only a WORKER gets tickets."""
+    """What it is for; a WORKER and a FORGE get tickets."""
     status: Health | None = None
     """Its health; null when it is gone."""
     breaker: Literal["closed", "open", "half_open"] | None = None

@@ -16,7 +16,7 @@ from zlib import crc32
 from functions._core.placement.pheromones import NO_TRAILS, Trail, Trails
 from functions._core.records.models import Ticket
 from functions._core.records.values import Health, SecurityLevel
-from functions._core.records.worker import OWN_WORKER, AgentType, Candidate, Refusal, Worker
+from functions._core.records.worker import OWN_WORKER, TAKE_TICKETS, Candidate, Refusal, Worker
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 
 NEAR = 0.03
@@ -166,8 +166,8 @@ def _refusal(
 
 def takes_none(worker: Worker) -> str:
     """Return why an agent gets no tickets at all."""
-    if worker.agent_type is not AgentType.WORKER:
-        return f"is of type {worker.agent_type}: only agents of type WORKER get tickets"
+    if worker.agent_type not in TAKE_TICKETS:
+        return f"is of type {worker.agent_type}: only agents of the types WORKER and FORGE get tickets"
     return "is draining: it finishes its tickets and gets no new ones"
 
 

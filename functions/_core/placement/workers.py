@@ -104,7 +104,7 @@ class Registration(Model):
     endpoint: str = Field(default="", max_length=2048, pattern=r"^(https?://[^\s/?#]+|$)", validate_default=True)
     """Where assignments are POSTed to; required with `push`, not used with `pull`."""
     agent_type: AgentType = AgentType.WORKER
-    """What it is for; only a WORKER gets tickets."""
+    """What it is for; a WORKER and a FORGE get tickets."""
     capabilities: Texts = Field(default=(), max_length=MAX_CAPABILITIES)
     """What the worker can do, in its own words; compared in lower case. At most 8 KiB of text together."""
     clearance: Clearance = SecurityLevel.INTERNAL

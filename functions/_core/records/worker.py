@@ -26,7 +26,7 @@ NOT_ASKED_FOR = "not_asked_for"
 
 
 class AgentType(Word):
-    """What an agent is for. Only a WORKER gets tickets; the others are registered to be found."""
+    """What an agent is for. A WORKER and a FORGE get tickets; the others are registered to be found."""
 
     WORKER = "WORKER"
     SCOUT = "SCOUT"
@@ -35,6 +35,11 @@ class AgentType(Word):
     OPTIMIZER = "OPTIMIZER"
     QUEEN = "QUEEN"
     FORGE = "FORGE"
+    """A worker that does the stages of the code forge, and nothing else."""
+
+
+TAKE_TICKETS = frozenset({AgentType.WORKER, AgentType.FORGE})
+"""The agents that get tickets, each those that it has the capabilities for."""
 
 
 class WorkerTelemetry(Record):
@@ -70,7 +75,7 @@ class Worker(Record):
     delivery: AssignmentMode = AssignmentMode.PUSH
     """Whether assignments are POSTed to it (`push`), or it asks for them (`pull`)."""
     agent_type: AgentType = AgentType.WORKER
-    """What it is for; only a WORKER gets tickets."""
+    """What it is for; a WORKER and a FORGE get tickets."""
     capabilities: tuple[str, ...] = ()
     """The capabilities that it offers; lower case, sorted."""
     clearance: SecurityLevel = SecurityLevel.INTERNAL
@@ -116,8 +121,8 @@ class Worker(Record):
 
     @property
     def takes_tickets(self) -> bool:
-        """Whether it may get new tickets at all: it is a WORKER, and not drained."""
-        return self.agent_type is AgentType.WORKER and not self.draining
+        """Whether it may get new tickets at all: it is of a type that does, and not drained."""
+        return self.agent_type in TAKE_TICKETS and not self.draining
 
     @property
     def offers(self) -> frozenset[str]:

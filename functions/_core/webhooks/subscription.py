@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StrictBool, field_validator
+from pydantic import ConfigDict, Field, StrictBool, field_validator, model_validator
 
 from functions._core.events.catalogue import BY_TYPE, SUBSCRIBERS, WORKER
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.events.pipelines import RESULTS
 from functions._core.events.routes import ROUTES, TRANSITIONS
 from functions._core.placement.signals import DEPOSITED
 from functions._core.records.values import FIRST_FAULT, JsonObject, Model, Timestamp, WholeNumber, Word
@@ -65,6 +66,15 @@ class SubscriptionStatus(Word):
     DISABLED = "DISABLED"
 
 
+class DeliveryBody(Word):
+    """What the body of a delivery is; lower case on every wire."""
+
+    EVENT = "event"
+    """The CloudEvent."""
+    PIPELINE_COMPLETED = "pipeline_completed"
+    """Of a result of the code forge the message that `POST /api/v1/webhooks/pipeline-completed` takes."""
+
+
 class SubscriptionConfig(Model):
     """How events are delivered. A field that is not known is refused."""
 
@@ -77,6 +87,8 @@ class SubscriptionConfig(Model):
     and they go to that URL."""
     x_webhook_signature: StrictBool = False
     """Whether the header `X-Webhook-Signature: sha256=<hex>` is sent, too: HMAC-SHA256 of the body."""
+    body: DeliveryBody = DeliveryBody.EVENT
+    """What is sent: `event`; or `pipeline_completed`, of `code-forge.results` alone, and of pipelines with a ticket."""
 
 
 class ProtocolSettings(Model):
@@ -109,6 +121,12 @@ class SubscriptionForm(Model):
     """Filters of the CloudEvents Subscriptions API that all have to fit."""
     protocolsettings: ProtocolSettings = ProtocolSettings()
     """Settings of the protocol."""
+
+    @model_validator(mode="after")
+    def _has_a_body(self) -> Self:
+        if self.config.body is DeliveryBody.PIPELINE_COMPLETED and self.types != (type_of(RESULTS),):
+            raise ValueError(f"config.body pipeline_completed is for types {RESULTS} alone")
+        return self
 
     @field_validator("types")
     @classmethod
@@ -162,6 +180,8 @@ class Subscription(SubscriptionForm):
             return False
         if self.config.tickets and event.extensions.get(OWNER) != self.id:
             return False
+        if self.config.body is DeliveryBody.PIPELINE_COMPLETED and not event.data["ticket_id"]:
+            return False  # it is about no ticket of anybody
         return all(fits(one, attributes) for one in self.filters)
 
 

@@ -1,5 +1,6 @@
 """Tools that read source code: Bandit, Ruff, Semgrep and detect-secrets."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -28,6 +29,12 @@ GRAVE = {
 }
 """Rules of Ruff, by how they begin, that find programs that cannot run; all others are LOW."""
 
+TEST_FILE = re.compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$")
+"""Files in which pytest finds tests, and what these share."""
+
+ASSERT = "B101"
+"""Bandit's rule against `assert`, which says nothing about a test."""
+
 
 class BanditScanner(ProgramScanner):
     """Common faults of Python programs."""
@@ -52,6 +59,7 @@ class BanditScanner(ProgramScanner):
                 one.get("line_number"),
             )
             for one in entries(report["results"])
+            if not (one["test_id"] == ASSERT and TEST_FILE.search(one["filename"]))
         ]
         unread = [
             finding(self.name, "not-read", ScanSeverity.INFO, one.get("reason"), one.get("filename"))

@@ -18,6 +18,7 @@ from functions._core.rules import InFlightLimits, Rules
 from functions._core.webhooks.owners import owner_of
 from functions._core.webhooks.subscription import tested_event
 from infra.generate.contract.beginnings import MANAGER, begun, built, deploying, registered, submitted, tested
+from infra.generate.contract.forge_course import forged
 from infra.generate.contract.guard_course import quarantined
 from infra.generate.contract.healing_course import healed
 from infra.generate.contract.job_course import leaked
@@ -350,4 +351,5 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     hedged,
     healed,
     leaked,
+    forged,
 )
