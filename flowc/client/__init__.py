@@ -20,6 +20,7 @@ from flowc.client.errors import (
     TooMany,
     Unauthorized,
 )
+from flowc.client.forge import CodeForgeClient, SyncCodeForgeClient
 from flowc.client.models import (
     AgentChanges,
     AgentInfo,
@@ -29,6 +30,8 @@ from flowc.client.models import (
     FlowCContext,
     FlowCResult,
     FlowCStep,
+    ForgePipeline,
+    ForgeStage,
     HealthStatus,
     HeartbeatTaken,
     TaskAssignment,
@@ -59,6 +62,7 @@ __all__ = [
     "BadAnswer",
     "CircuitBreaker",
     "CircuitOpen",
+    "CodeForgeClient",
     "Conflicting",
     "ExecutionTicket",
     "ExecutionTicketClient",
@@ -69,6 +73,8 @@ __all__ = [
     "FlowCStep",
     "FlowCTelemetryPublisher",
     "Forbidden",
+    "ForgePipeline",
+    "ForgeStage",
     "HealthStatus",
     "HeartbeatTaken",
     "Invalid",
@@ -81,6 +87,7 @@ __all__ = [
     "Refused",
     "RetryPolicy",
     "ServiceRegistryClient",
+    "SyncCodeForgeClient",
     "SyncExecutionTicketClient",
     "SyncFlowCOrchestrator",
     "SyncFlowCTelemetryPublisher",

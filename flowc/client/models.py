@@ -278,6 +278,44 @@ class Workflow(Answered):
     steps: tuple[FlowCStep, ...] = ()
 
 
+class ForgeStage(Answered):
+    """A stage of a pipeline of the code forge."""
+
+    name: str
+    """select_template, compose_code, validate_code, run_tests, package or approve."""
+    status: str
+    started_at: AwareDatetime | None = None
+    completed_at: AwareDatetime | None = None
+    duration_ms: int | None = None
+    attempts: int = 0
+    output_ref: str | None = None
+    """The path of the ticket whose output is what it has made."""
+    error: str | None = None
+
+
+class ForgePipeline(Answered):
+    """A pipeline of the code forge."""
+
+    pipeline_id: str
+    status: str
+    """PENDING, RUNNING, REQUIRES_APPROVAL, COMPLETED, FAILED, REJECTED, CANCELLED or TIMED_OUT."""
+    artifact_id: str = ""
+    ticket_id: str | None = None
+    stage: str | None = None
+    """The stage that it is at, or did not get past."""
+    stages: tuple[ForgeStage, ...] = ()
+    error: str | None = None
+    artifacts: tuple[Mapping[str, Any], ...] = ()
+    """What it has made: artifact_id, artifact_type, location and checksum."""
+    sbom: Mapping[str, Any] | None = None
+    signature: str | None = None
+    score: float | None = None
+    approval_required: bool = False
+    git_mr_url: str | None = None
+    url: str | None = None
+    """Where a person sees it."""
+
+
 def _flow_id(decision_id: str) -> str:
     from functions._core.records.values import flow_id_of
 

@@ -1,10 +1,14 @@
 """The command line `flowc`. Nothing is imported before a command needs it, so that help comes at once."""
 
 import errno
+import gc
 import os
 import sys
 from io import TextIOWrapper
 from typing import TextIO
+
+GARBAGE_THRESHOLD = 100_000
+"""New objects between two searches for garbage: imports make many that stay, and searches took a tenth of a start."""
 
 CANNOT_WRITE = 74
 """Exit status when what was asked for cannot be written: EX_IOERR of sysexits."""
@@ -15,6 +19,7 @@ def main() -> None:
 
     A reader that has enough (`flowc events | head`) is no error; a full disk is one line.
     """
+    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
     from functions._cli.app import app
 
     for stream in (sys.stdout, sys.stderr):

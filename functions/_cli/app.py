@@ -58,6 +58,9 @@ class Commands(LazyGroup):
         CommandEntry(
             FLOWS, "schedule", f"{ROOM}.schedule_commands:schedule", "Submit a decision again and again, by a schedule."
         ),
+        CommandEntry(
+            FLOWS, "forge", f"{ROOM}.forge_commands:forge", "Have artifacts made by pipelines of the code forge."
+        ),
         CommandEntry(FLOWS, "plan", f"{ROOM}.plan_commands:plan", "Draw plans, and store them by name."),
         CommandEntry(FLOWS, "flows", f"{ROOM}.flow_commands:flows", "List flows, the newest first."),
         CommandEntry(

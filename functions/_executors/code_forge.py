@@ -1,9 +1,9 @@
 """The executor `code_forge`: a pipeline of a code forge, which makes an artifact, tests it, and waits for a person.
 
 The forge begins one pipeline for an Idempotency-Key, whoever asks again. A pipeline that waits for the review of a
-person runs until that is decided, or the time of the ticket is over.
+person runs until that is decided, or the time of the ticket is over. Flow C's own forge has this API, too.
 
-    POST /api/v1/pipelines               201 {"pipeline_id": …}
+    POST /api/v1/pipelines               202 or 201 {"pipeline_id": …}, 200 for one that is known
     GET  /api/v1/pipelines/{id}          status, stage, artifacts, sbom, signature
     POST /api/v1/pipelines/{id}/cancel
 """

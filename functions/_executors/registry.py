@@ -21,6 +21,7 @@ OWN: Mapping[str, str] = {
     "http": "functions._executors.http:HttpExecutor",
     "function": "functions._executors.function:FunctionExecutor",
     "code_forge": "functions._executors.code_forge:CodeForgeExecutor",
+    "mcp": "functions._executors.mcp:McpExecutor",
     "scan": "functions._executors.scan:ScanExecutor",
     "github_actions": "functions._executors.github_actions:GithubActionsExecutor",
     "gitlab_ci": "functions._executors.gitlab_ci:GitlabCiExecutor",

@@ -64,6 +64,11 @@ class ExecutorSettings(BaseModel):
         description="Repositories, projects, jobs and artifacts that executors may use, with commas between, such as "
         "`acme/*`: `*` stands for anything without `/`, `**` for anything. Without any, none",
     )
+    tools: tuple[str, ...] = Field(
+        (),
+        description="Tools of MCP servers that `mcp` may call, with commas between, as patterns `SERVER/TOOL` such as "
+        "`search/*`. Without any, none",
+    )
     poll_seconds: float = Field(
         10.0,
         ge=0.05,

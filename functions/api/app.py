@@ -5,6 +5,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from functions.api import (
+    a2a,
     admission_policies,
     agent_watch,
     agents,
@@ -31,6 +32,7 @@ from functions.api import (
     mcp,
     orders,
     passports,
+    pipelines,
     plans,
     playbooks,
     problems,
@@ -46,6 +48,7 @@ from functions.api import (
     subscriptions,
     system,
     telemetry,
+    templates,
     ticket_changes,
     tickets,
     tokens,
@@ -121,6 +124,9 @@ MODULES = (
     system,
     tools,
     mcp,
+    templates,
+    pipelines,
+    a2a,
 )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from functions._core.decision.single import NewTicket
 from functions._core.events.catalogue import CATALOGUE, EventType
 from functions._core.events.envelope import type_of
+from functions._core.forge.templates import TemplateForm
 from functions._core.guards.policy import GuardPolicyForm
 from functions._core.healing.playbooks import PlaybookForm
 from functions._core.placement.leasing import LeaseRequest
@@ -42,6 +43,7 @@ from functions.api.forms import (
 )
 from functions.api.healing_forms import RehearsalForm
 from functions.api.links import add_links
+from functions.api.pipeline_forms import PipelineForm
 from functions.api.schedule_forms import BackfillForm, SchedulePause
 from functions.api.slo_forms import SLO_FORMS
 from functions.api.ticket_forms import RetryForm, StatusChange
@@ -223,6 +225,8 @@ BODIES: tuple[type[BaseModel], ...] = (
     DrainForm,
     ToolForm,
     ToolCallForm,
+    TemplateForm,
+    PipelineForm,
     RpcMessage,
     *(entry.model for entry in TAKEN),
 )

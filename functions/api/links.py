@@ -64,6 +64,10 @@ SLO = {
     **_links(_of("slo_id"), "get_slo", "change_slo", "delete_slo", "test_slo", "get_budget", "recalculate_budget"),
     **_links(_of("slo_id"), "get_budget_history", "get_burn_rate"),
 }
+PIPELINE = {
+    **_links(_of("pipeline_id"), "get_pipeline", "list_artifacts", "cancel_pipeline"),
+    **_links(_of("flow_id", "pipeline_id"), "get_flow"),
+}
 POLICY = _links(_of("policy_id"), "get_policy", "change_policy", "delete_policy")
 _DELIVERY_ID = {**_of("subscription_id"), **_of("delivery_id")}
 DEAD_LETTER = _links(_of("letter_id", "items/0/letter_id"), "get_dead_letter", "replay_dead_letter", "drop_dead_letter")
@@ -86,6 +90,7 @@ LINKS: Mapping[str, Document] = {
     "create_key": KEY,
     "create_slo": SLO,
     "create_policy": POLICY,
+    "begin_pipeline": PIPELINE,
     "list_dead_letters": DEAD_LETTER,
 }
 """By the operation that answers."""

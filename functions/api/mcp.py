@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from functions._core.errors import Rejected
+from functions._core.mcp_session import PROTOCOL
 from functions._core.records.principal import Principal
 from functions._core.tool_catalogue import CONFIRM, TOOLS
 from functions.api.access import principal_of
@@ -24,7 +25,6 @@ from functions.api.mcp_tools import InnerRequest, OwnTool, catalogue_tool, confi
 from functions.api.roles import COMMAND, demand
 from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
-from functions.api.tool_calls import PROTOCOL
 from functions.api.tool_forms import RpcAnswer, RpcMessage
 
 router = Routes(prefix="/mcp", tags=["tools"])

@@ -16,6 +16,7 @@ from functions._core.engine import Engine, ProcessState
 from functions._core.errors import Rejected
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.reports import KnownRefusals, RefusedReport
+from functions._core.mcp_session import ServerAnswer
 from functions._core.ports import Ports
 from functions._core.records.json_text import Parse, parse_json
 from functions._core.records.principal import ApiKey, Principal, Role
@@ -124,26 +125,6 @@ def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None
     """Count nothing."""
 
 
-class Answered(Protocol):
-    """The answer of a server that a caller has named."""
-
-    @property
-    def status(self) -> int:
-        """The status."""
-
-    @property
-    def body(self) -> bytes:
-        """Its body, or the beginning of it."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether that is all of it."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Its headers by their lower-case names."""
-
-
 class Calls(Protocol):
     """Calls servers that a caller names, within the networks that are allowed; see `OutboundClient`."""
 
@@ -159,7 +140,7 @@ class Calls(Protocol):
         body: bytes = b"",
         timeout: float,  # noqa: ASYNC109 as there
         limit: int,
-    ) -> Answered:
+    ) -> ServerAnswer:
         """Return the answer; raise `Unavailable` for none, `Rejected` for an address that may not be called."""
 
 

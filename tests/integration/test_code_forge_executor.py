@@ -51,7 +51,9 @@ async def failure(jobs: JobsExecutor, parameters: dict[str, Any] | None = None, 
     return failed.value
 
 
-async def test_a_ticket_leads_to_a_pipeline_and_its_artifacts(forge: ForgeApi, jobs: JobsExecutor) -> None:
+@pytest.mark.parametrize("begun", [201, 202])
+async def test_a_ticket_leads_to_a_pipeline_and_its_artifacts(forge: ForgeApi, jobs: JobsExecutor, begun: int) -> None:
+    forge.begun = begun
     given = {**SHOP, "commit_sha": "abc1234", "inputs": {"port": 8080, "language": "cobol"}}
     output = await run(jobs, given, plan_id="plan-1")
     [pipeline] = forge.pipelines.values()

@@ -1,6 +1,6 @@
 """A code forge's API of pipelines over real HTTP, after the contract of the specification; never recorded.
 
-It begins one pipeline for an Idempotency-Key (201, and 200 for whoever asks again), shows how it stands, and cancels.
+It begins one pipeline for an Idempotency-Key (202, and 200 for whoever asks again), shows how it stands, and cancels.
 `python -m tests.support.forge_api FILE` writes the variables of a worker that reaches it to the file, and serves until
 it is ended.
 """
@@ -31,12 +31,16 @@ class Pipeline:
 
 @dataclass
 class ForgeApi(Loopback):
-    """Ends a pipeline after `looks` looks as `ends_as`, None: never; `faults` are answered first."""
+    """Ends a pipeline after `looks` looks as `ends_as`, None: never; `faults` are answered first.
+
+    `begun` is the status of the answer to a new one.
+    """
 
     token: str = "forge-1"
     looks: int | None = 3
     ends_as: str = "COMPLETED"
     waits: bool = False
+    begun: int = 202
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     faults: deque[Answer] = field(default_factory=deque)
 
@@ -70,7 +74,7 @@ class ForgeApi(Loopback):
             return _json(200, {"pipeline_id": known.pipeline_id})
         made = Pipeline(f"p-{len(self.pipelines) + 1}", key, request.json)
         self.pipelines[made.pipeline_id] = made
-        return _json(201, {"pipeline_id": made.pipeline_id, "status": "PENDING"})
+        return _json(self.begun, {"pipeline_id": made.pipeline_id, "status": "PENDING"})
 
     def _cancelled(self, pipeline: Pipeline) -> Answer:
         if self._ended(pipeline):

@@ -43,6 +43,7 @@ TASK_TYPES: Mapping[str, TaskType] = {
     "subflow": TaskType.SUBFLOW,
     "test": TaskType.TEST,
     "testing": TaskType.TEST,
+    "tool": TaskType.TOOL,
     "transform": TaskType.TRANSFORM,
     "validate": TaskType.VALIDATE,
     "validation": TaskType.VALIDATE,

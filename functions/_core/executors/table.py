@@ -54,6 +54,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "k8s_job": ExecutorEntry(EXECUTE, WORK),
     "function": ExecutorEntry(EXECUTE, WORK),
     "code_forge": ExecutorEntry("build", BUILDS),
+    "mcp": ExecutorEntry("tool", frozenset({TaskType.TOOL, TaskType.COMPENSATE})),
     "scan": ExecutorEntry("validate", VALIDATES),
     "github_actions": ExecutorEntry("test", TESTS),
     "gitlab_ci": ExecutorEntry("test", TESTS),
@@ -89,13 +90,28 @@ def _models() -> Mapping[str, type[ExecutorParameters]]:
         execute,
         forge,
         helm,
+        mcp,
         sam,
         scan,
         terraform,
         testing,
     )
 
-    modules = (argocd, build, cluster, cluster_deploy, container, execute, forge, helm, sam, scan, terraform, testing)
+    modules = (
+        argocd,
+        build,
+        cluster,
+        cluster_deploy,
+        container,
+        execute,
+        forge,
+        helm,
+        mcp,
+        sam,
+        scan,
+        terraform,
+        testing,
+    )
     return {name: model for module in modules for name, model in module.MODELS.items()}
 
 

@@ -267,6 +267,7 @@ class TaskType(Word):
     COMPENSATE = "COMPENSATE"
     QUERY = "QUERY"
     TRANSFORM = "TRANSFORM"
+    TOOL = "TOOL"
     APPROVE = "APPROVE"
     WAIT = "WAIT"
     SUBFLOW = "SUBFLOW"
