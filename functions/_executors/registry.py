@@ -34,6 +34,8 @@ OWN: Mapping[str, str] = {
     "terraform": "functions._executors.terraform:TerraformExecutor",
     "forge_gate": "functions._executors.forge.gate:GateExecutor",
     "forge_merge_request": "functions._executors.forge.merge_request:MergeRequestExecutor",
+    "forge_validate_code": "functions._executors.forge.validate_code:ForgeValidateCodeExecutor",
+    "forge_run_tests": "functions._executors.forge.run_tests:ForgeRunTestsExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

@@ -69,6 +69,8 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "forge_gate": ExecutorEntry(FORGE, VALIDATES),
     "forge_merge_request": ExecutorEntry(FORGE, VALIDATES),
+    "forge_validate_code": ExecutorEntry(FORGE, VALIDATES),
+    "forge_run_tests": ExecutorEntry(FORGE, TESTS),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 
