@@ -53,6 +53,10 @@ class FolderStore:
         except (OSError, ValueError) as error:
             raise _failed(error) from error
 
+    def uri(self, name: str) -> str:
+        """See `FileStore.uri`."""
+        return (self._root / _checked(name)).as_uri()
+
     def read(self, uri: str) -> Iterator[bytes]:
         """See `FileStore.read`."""
         parts = urlsplit(uri)
@@ -119,6 +123,10 @@ class BucketStore:
         """See `FileStore.create`."""
         key = f"{self._prefix}{_checked(name)}"
         return _Upload(self._client(), self._bucket, key)
+
+    def uri(self, name: str) -> str:
+        """See `FileStore.uri`."""
+        return f"{BUCKET}{self._bucket}/{quote(f'{self._prefix}{_checked(name)}')}"
 
     def read(self, uri: str) -> Iterator[bytes]:
         """See `FileStore.read`."""

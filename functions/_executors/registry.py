@@ -36,6 +36,8 @@ OWN: Mapping[str, str] = {
     "forge_merge_request": "functions._executors.forge.merge_request:MergeRequestExecutor",
     "forge_validate_code": "functions._executors.forge.validate_code:ForgeValidateCodeExecutor",
     "forge_run_tests": "functions._executors.forge.run_tests:ForgeRunTestsExecutor",
+    "forge_select_template": "functions._executors.forge.select_template:SelectTemplateExecutor",
+    "forge_compose_code": "functions._executors.forge.compose_code:ComposeCodeExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

@@ -35,6 +35,9 @@ class FileStore(Protocol):
     def create(self, name: str) -> StoredFile:
         """Begin a file; its name is a relative path that leads nowhere else. Raises `StoreFailed`."""
 
+    def uri(self, name: str) -> str:
+        """Return where a file of that name is, or would be. Raises `StoreFailed`."""
+
     def read(self, uri: str) -> Iterator[bytes]:
         """Yield the content of a file of this store. Raises `StoreFailed`, also for one of another place."""
 

@@ -71,6 +71,8 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "forge_merge_request": ExecutorEntry(FORGE, VALIDATES),
     "forge_validate_code": ExecutorEntry(FORGE, VALIDATES),
     "forge_run_tests": ExecutorEntry(FORGE, TESTS),
+    "forge_select_template": ExecutorEntry(FORGE, BUILDS),
+    "forge_compose_code": ExecutorEntry(FORGE, BUILDS),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 

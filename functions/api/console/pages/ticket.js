@@ -12,19 +12,19 @@ import { asCommands, badge, because, button, copy, facts, flowLink, json, labels
 const NEAR = 12; // tickets before and behind this one that are read
 const CHILDREN = 100;
 const GRACE = 3600e3; // how long a token holds beyond the time that an attempt may take
-const FORGE = 'forge:'; // how plans of the code forge begin
 const SHARES = [['health_score', 'health', 0.4], ['pheromone_score', 'pheromone', 0.3], ['telemetry_score', 'telemetry', 0.3]];
 
 async function load(ctx) {
   const { params: { ticket_id: id }, local: kept } = ctx, at = path`tickets/${id}`;
   const { get } = ctx, near = kept.near ??= new Map();
   const [ticket, why] = await Promise.all([get(at), get(path`why/${id}`), history(kept, at, get)]);
+  const asked = ticket.task_type === 'APPROVE';
   const known = (other) => ENDED.has(near.get(other)?.status) || get(path`tickets/${other}`).then((one) => near.set(other, one), () => null);
-  const [flow, children, log, approval, pipeline] = await Promise.all([get(path`flows/${ticket.flow_id}`),
-    ticket.children && get('tickets', { flow_id: ticket.flow_id, parent: id, limit: CHILDREN }), ticket.log_bytes > 0 && get(`${at}/logs`), ticket.task_type === 'APPROVE' && get(`${at}/approval`).catch(() => null),
-    ticket.task_type === 'APPROVE' && ticket.plan_id?.startsWith(FORGE) && get(path`pipelines/${ticket.flow_id}`).catch(() => null),
+  const [flow, children, log, approval, made] = await Promise.all([get(path`flows/${ticket.flow_id}`),
+    ticket.children && get('tickets', { flow_id: ticket.flow_id, parent: id, limit: CHILDREN }), ticket.log_bytes > 0 && get(`${at}/logs`), asked && get(`${at}/approval`).catch(() => null),
+    asked && ticket.plan_id?.startsWith('forge:') && get(path`pipelines/${ticket.flow_id}`).catch(() => null),
     ...[ticket.parent ?? [], ticket.dependencies.slice(0, NEAR), ticket.dependants.slice(0, NEAR)].flat().map(known)]);
-  return { ticket, why, entries: kept.entries, flow, children, log, approval, pipeline, near };
+  return { ticket, why, entries: kept.entries, flow, children, log, approval, made, near };
 }
 
 async function history(kept, at, get) {
@@ -43,14 +43,8 @@ const asks = (one, ctx) => one && panel('The question', h('p.text', h('b', one.m
     : one.status !== 'WAITING' ? soft('Nobody is asked now.') : [soft('It is for ', one.approvers.join(', ') || 'whoever has the role operator', '. ', one.until && ['It can be decided until then: ', since(one.until), '. '], one.then),
       one.may_decide ? h('div.row', button('Approve…', () => decide(one, 'approve', ctx.reload), { class: 'main' }), button('Deny…', () => decide(one, 'deny', ctx.reload), { class: 'risky' })) : h('p', 'You may not decide this.')]);
 
-/** What a person decides about who reviews a pipeline of the code forge. */
-function forged({ ticket, pipeline, near: known }) {
-  if (!pipeline) return null;
-  const verdict = ticket.dependencies.map((id) => known.get(id)?.output).find((one) => one?.reason);
-  return panel('What the forge has made', facts([['Score', pipeline.score ?? verdict?.score], ['Reason', verdict && h('span.text', verdict.reason)]]),
-    table([['Artifact', (one) => h('span.text', one.artifact_id)], ['Type', (one) => words(one.artifact_type)], ['Where', (one) => h('code.text', one.location)], ['Hash', (one) => h('code.text', one.checksum), 'wide']],
-      pipeline.artifacts, (one) => ({ key: one.artifact_id }), 'Artifacts'), soft('Findings and tests are outputs of the ', flowLink(ticket.flow_id, 'stages'), '.'));
-}
+const forged = ({ ticket, made, near: known }) => made && panel('What the forge has made', facts([['Score', made.score], ['Reason', ticket.dependencies.map((id) => known.get(id)?.output?.reason)]]),
+  json(made.artifacts, { title: 'Artifacts', open: true }));
 
 function timing({ ticket, entries, near }) {
   const list = segments(ticket, { moves: new Map([[ticket.ticket_id, entries.filter((entry) => entry.to_status)]]), tickets: near }, now());
