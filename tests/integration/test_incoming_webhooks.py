@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,7 +14,6 @@ import pytest
 
 from functions._core.events.signatures import SECRET_PREFIX, signature_headers
 from functions._engine.settings import Settings, SettingsError
-from functions.api import message_proofs
 from functions.api.app import create_app
 from tests.support.http_api import WEBHOOK_SECRET, Api, problem_of, running_api
 from tests.support.world import decision, task
@@ -176,7 +176,8 @@ async def test_every_secret_is_compared_in_constant_time(api: Api, monkeypatch: 
         return hmac_compare(ours, theirs)
 
     hmac_compare = hmac.compare_digest
-    monkeypatch.setattr(message_proofs.hmac, "compare_digest", compare)
+    library = SimpleNamespace(compare_digest=compare, new=hmac.new)
+    monkeypatch.setattr("functions.api.message_proofs.hmac", library)
     both = (WEBHOOK_SECRET, "another secret of pipelines")
     api.app.state.services = replace(services, webhooks=replace(services.webhooks, pipeline_secrets=both))
     ticket = await assigned(api)
