@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients monitoring scanners events reference diagrams observability knative topics protos sam browser screenshots clean
+.PHONY: help setup demo test test-slow sim check fmt bench bench-quick requirements emulators clients monitoring registry scanners events reference diagrams observability knative topics protos sam browser screenshots clean
 
 export PYTHON
 # Compiled modules start three times faster; a caller who switched them off is overruled.
@@ -17,6 +17,7 @@ clients := .venv/clients/ready
 sam := .venv/sam/ready
 browser := .venv/browser/ready
 monitoring := .venv/monitoring/ready
+registry := .venv/registry/ready
 scanners := .venv/scanners/ready
 
 help: ## list the targets
@@ -51,6 +52,11 @@ monitoring: $(monitoring) ## bring a Prometheus and an Alertmanager for tests, i
 $(monitoring): infra/monitoring | $(ready)
 	@infra/monitoring
 
+registry: $(registry) ## bring a container registry and umoci for tests, if none are installed
+
+$(registry): infra/registry | $(ready)
+	@infra/registry
+
 scanners: $(scanners) ## make .venv/scanners: scanners that tests of the executor `scan` run
 
 $(scanners): infra/requirements/scanners.txt | $(ready)
@@ -69,7 +75,7 @@ demo: $(ready) ## start everything, submit the sample decision and watch it comp
 test: $(ready) $(emulators) $(browser) ## run all tests but the slow ones
 	@$(python) -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist worksteal
 
-test-slow: $(ready) $(emulators) $(clients) $(browser) $(monitoring) $(scanners) ## run the slow tests
+test-slow: $(ready) $(emulators) $(clients) $(browser) $(monitoring) $(registry) $(scanners) ## run the slow tests
 	@$(python) -m pytest -m slow --timeout 600
 
 screenshots: $(ready) $(browser) ## make the pictures of the console in docs/images

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from functions._cli.build_checks import BuildCheck, read_file
 from functions._cli.console import CommandFailed, print_json, run, say
 from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, FlowId, Url
 
@@ -33,21 +34,39 @@ def passport(
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The passport.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The passport, the provenance, or a file that was made.")
+    ],
     *,
     key: Annotated[
         Path | None,
         typer.Option("--key", metavar="FILE", help="The public key, PEM; without it the platform is asked."),
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", metavar="FILE", help="Of a file that was made: its Sigstore bundle, or the provenance."
+        ),
+    ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log",
+            metavar="WHERE",
+            help="A store that has the transparency log, as in WORKER_LOGS, or a file with the entry of it that the "
+            "output of a ticket has; may be repeated.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "",
 ) -> None:
-    """Check that a passport is as the platform has signed it; with --key nobody is asked.
+    """Check that a passport is as the platform has signed it, or a file as the code forge has made it.
 
-    The exit status is 1 when it is not; what was changed is named.
+    With --key nobody is asked; what the code forge has made needs it. The exit status is 1 when something is not as it
+    was signed; what was changed is named.
     """
-    run(_verify(file, key, url, api_key, as_json=as_json))
+    run(_verify(BuildCheck(file, key, bundle, tuple(log or ())), url, api_key, as_json=as_json))
 
 
 async def _passport(flow_id: str, output: Path | None, key: Path | None, url: str, api_key: str) -> int:
@@ -73,15 +92,18 @@ async def _passport(flow_id: str, output: Path | None, key: Path | None, url: st
     return 0
 
 
-async def _verify(file: Path, key: Path | None, url: str, api_key: str, *, as_json: bool) -> int:
+async def _verify(build: BuildCheck, url: str, api_key: str, *, as_json: bool) -> int:
     from functions._core.passport.envelope import MOST_BYTES, PassportFault, checked, key_of
 
-    data = _read(file, MOST_BYTES)
+    if build.is_meant:
+        return build.run(as_json=as_json)
+    file, key = build.file, build.key
+    data = read_file(file, MOST_BYTES)
     named = f"the key in {key}"
     if key is None:
         named, pem = await _key_of_platform(url, api_key, key_of(data))
     else:
-        pem = _read(key, MOST_BYTES).decode("ascii", "replace")
+        pem = read_file(key, MOST_BYTES).decode("ascii", "replace")
     try:
         passport = checked(data, _verifier(pem, named))
     except PassportFault as fault:
@@ -167,14 +189,6 @@ def _print(passport: "CheckedPassport", named: str) -> None:
     for action in said["approvals"]:
         typer.echo("  " + clean(f"{action['action']} by {action['who']}: {action['why']}"))
     typer.echo(f"{counted(len(said['history']), 'line')} of history, in a chain")
-
-
-def _read(path: Path, most: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(most + 1)
-    except OSError as error:
-        raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _write(path: Path, text: str) -> None:

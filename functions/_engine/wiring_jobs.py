@@ -61,3 +61,4 @@ def _in_every_artifact() -> None:
         k8s_job,
         kubernetes,
     )
+    from functions._executors.forge import gate  # noqa: F401

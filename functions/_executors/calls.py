@@ -152,7 +152,10 @@ def beside(url: str, location: str) -> str:
 
     The headers of the plan go there, too, with its credentials.
     """
-    there = urljoin(url, location)
+    try:
+        there = urljoin(url, location)
+    except ValueError as error:
+        raise CallFailed("the answer leads to no address", transient=False, kind="foreign_location") from error
     if _origin(there) != _origin(url):
         raise CallFailed("the answer leads to another server", transient=False, kind="foreign_location")
     return there

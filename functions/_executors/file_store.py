@@ -7,10 +7,12 @@
 import os
 import stat
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
+from uuid import uuid4
 
 from functions._executors.stored_files import FileStore, StoredFile, StoreFailed
 
@@ -53,6 +55,10 @@ class FolderStore:
         except (OSError, ValueError) as error:
             raise _failed(error) from error
 
+    def uri(self, name: str) -> str:
+        """See `FileStore.uri`."""
+        return (self._root / _checked(name)).as_uri()
+
     def read(self, uri: str) -> Iterator[bytes]:
         """See `FileStore.read`."""
         parts = urlsplit(uri)
@@ -68,6 +74,46 @@ class FolderStore:
                 while data := file.read(CHUNK):
                     yield data
         except (OSError, ValueError) as error:
+            raise _failed(error) from error
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """See `FileStore.put_new`: it is written beside the place, and linked there when it is whole."""
+        path = self._root / _checked(name)
+        beside = path.parent / f".{path.name[:100]}.{uuid4().hex}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _without_links(path.parent)
+            try:
+                with os.fdopen(
+                    os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb"
+                ) as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())  # else a machine that stops may leave an empty file by that name
+                os.link(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
+        except FileExistsError:
+            return False
+        except (OSError, ValueError) as error:
+            raise _failed(error) from error
+        return True
+
+    def find(self, name: str, most: int) -> bytes | None:
+        """See `FileStore.find`."""
+        path = self._root / _checked(name)
+        return _bounded(self.read(path.as_uri()), most) if os.path.lexists(path) else None
+
+    def names(self, folder: str) -> Iterator[str]:
+        """See `FileStore.names`."""
+        path = self._root / _checked(folder)
+        try:
+            _without_links(path)
+            with os.scandir(path) as found:
+                yield from (entry.name for entry in found if entry.is_file(follow_symlinks=False))
+        except FileNotFoundError:
+            return
+        except OSError as error:
             raise _failed(error) from error
 
     def fault(self) -> str:
@@ -120,6 +166,10 @@ class BucketStore:
         key = f"{self._prefix}{_checked(name)}"
         return _Upload(self._client(), self._bucket, key)
 
+    def uri(self, name: str) -> str:
+        """See `FileStore.uri`."""
+        return f"{BUCKET}{self._bucket}/{quote(f'{self._prefix}{_checked(name)}')}"
+
     def read(self, uri: str) -> Iterator[bytes]:
         """See `FileStore.read`."""
         root = f"{BUCKET}{self._bucket}/"
@@ -130,6 +180,30 @@ class BucketStore:
         body = _done(lambda: client.get_object(Bucket=self._bucket, Key=key))["Body"]
         while data := _done(lambda: body.read(CHUNK)):
             yield data
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """See `FileStore.put_new`: S3 takes it if nobody was faster."""
+        where = {"Bucket": self._bucket, "Key": f"{self._prefix}{_checked(name)}"}
+        client = self._client()
+        return _done(lambda: client.put_object(**where, Body=data, IfNoneMatch="*"), TAKEN) is not None
+
+    def find(self, name: str, most: int) -> bytes | None:
+        """See `FileStore.find`."""
+        where = {"Bucket": self._bucket, "Key": f"{self._prefix}{_checked(name)}"}
+        client = self._client()
+        if (answer := _done(lambda: client.get_object(**where), ABSENT)) is None:
+            return None
+        body = answer["Body"]
+        return _bounded(iter(lambda: _done(lambda: body.read(CHUNK)), b""), most)
+
+    def names(self, folder: str) -> Iterator[str]:
+        """See `FileStore.names`."""
+        prefix = f"{self._prefix}{_checked(folder)}/"
+        client = self._client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/")
+        found = iter(pages)
+        while (page := _done(lambda: next(found, None))) is not None:
+            yield from (item["Key"].removeprefix(prefix) for item in page.get("Contents", ()))
 
     def fault(self) -> str:
         """See `FileStore.fault`."""
@@ -207,14 +281,30 @@ def _checked(name: str) -> str:
     return name
 
 
-def _done(call: Any) -> Any:  # noqa: ANN401 - what the SDK returns
-    """Make a call of the SDK; what it says of a failure is its code alone."""
+ABSENT = frozenset({"NoSuchKey", "404"})
+TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+"""Codes by which S3 says that an object is not there, or that somebody else was faster."""
+
+
+def _bounded(chunks: Iterator[bytes], most: int) -> bytes:
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > most:
+            raise StoreFailed(f"a file of the store has more than {most} bytes")
+    return bytes(data)
+
+
+def _done(call: Any, expected: AbstractSet[str] = frozenset()) -> Any:  # noqa: ANN401 - what the SDK returns
+    """Make a call of the SDK; what it says of a failure is its code alone. None for a code that is expected."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         return call()
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", "")) or "an error"
+        if code in expected:
+            return None
         raise StoreFailed(f"S3 answered {code}") from error
     except (BotoCoreError, OSError) as error:
         raise StoreFailed(f"S3 does not answer: {type(error).__name__}") from error

@@ -117,6 +117,9 @@ class JobContext(Generic[P]):
     None where the worker's owner names no store."""
     fetch: Callable[[str], Iterator[bytes]] | None = None
     """Yields the content of a file of that store; it blocks, and raises `StoreFailed`."""
+    kept: Callable[[str], bytes | None] | None = None
+    """Returns what this attempt or the last one before it has kept by a path, None for nothing; it blocks. A file whose
+    writer was killed may be cut."""
 
     @property
     def seconds_left(self) -> float:

@@ -11,6 +11,8 @@ import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
@@ -83,14 +85,16 @@ class ToolResult:
     outcome: ToolOutcome
     findings: Sequence[ScanFinding] = ()
     retryable: bool = True
+    started_at: datetime | None = None
 
 
 @dataclass(slots=True)
 class RunningScan:
-    """A job: its task, its folder, and how many of its tools have ended."""
+    """A job: its task, its folder, the files of its target, and how many of its tools have ended."""
 
     task: asyncio.Task[Sequence[ToolResult]]
     folder: Path
+    files: Sequence[str]
     tools: int
     ended: int = 0
 
@@ -113,6 +117,18 @@ class ScanExecutor(JobExecutor[ScanParameters]):
 
     async def start(self, context: JobContext[ScanParameters]) -> JobHandle:
         """Lay the target down and start all tools."""
+        return await self.begin(context, partial(self._laid_out, context), lambda _: _tools(context.parameters))
+
+    async def begin(
+        self,
+        context: JobContext[ScanParameters],
+        lay_out: Callable[[Path], Sequence[str]],
+        choose: Callable[[Sequence[str]], Sequence[ScanTool]],
+    ) -> JobHandle:
+        """Start the tools that are chosen by the paths of the files that `lay_out` writes into a new folder.
+
+        It runs beside the event loop, and may raise `TargetRefused` and `CallFailed`.
+        """
         given = context.parameters
         shown = [
             *(tool.model_dump(mode="json", exclude={"against", "files"}) for tool in given.tools),
@@ -123,9 +139,8 @@ class ScanExecutor(JobExecutor[ScanParameters]):
             folder = await asyncio.to_thread(folder_for, self._settings.folder, context.ticket_id, context.attempt)
         except OSError as error:
             raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
-        tools = _tools(context.parameters)
         try:
-            files = await asyncio.to_thread(self._laid_out, context, folder)
+            files = await asyncio.to_thread(lay_out, folder / "target")
         except BaseException as error:
             await asyncio.to_thread(remove_folder, folder)
             if isinstance(error, TargetRefused):
@@ -140,25 +155,21 @@ class ScanExecutor(JobExecutor[ScanParameters]):
                 files=files,
                 folder=folder.with_name(f"{folder.name}-{number}-{tool.tool}"),
             )
-            for number, tool in enumerate(tools)
+            for number, tool in enumerate(choose(files))
         ]
         task = asyncio.create_task(self._all(job_id, jobs))
-        self._scans[job_id] = RunningScan(task, folder, len(jobs))
+        self._scans[job_id] = RunningScan(task, folder, files, len(jobs))
         return JobHandle(job_id=job_id)
 
     async def poll(self, context: JobContext[ScanParameters], handle: JobHandle) -> JobState:
         """Wait a moment for the end of all tools."""
-        scan = self._scans.get(handle.job_id)
-        if scan is None:
-            return JobFailed("lost", "the scan was one of another worker, with which it ended")
-        await asyncio.wait({scan.task}, timeout=NEWS_SECONDS)
-        if not scan.task.done():
-            return JobRunning(100 * scan.ended / scan.tools, pause_seconds=0)
-        del self._scans[handle.job_id]
+        scan = await self.ended(handle)
+        if not isinstance(scan, RunningScan):
+            return scan
         left = scan.folder
         try:
             results = scan.task.result()
-            found = await asyncio.to_thread(_sorted, results)
+            found = await asyncio.to_thread(sorted_findings, results)
             kept: tuple[Artifact, ...] = ()
             if context.parameters.sarif == "artifact":
                 kept = await asyncio.to_thread(_written, found, scan.folder, context.keep)
@@ -169,11 +180,26 @@ class ScanExecutor(JobExecutor[ScanParameters]):
         finally:
             await asyncio.to_thread(remove_folder, left)
 
-    async def cancel(self, context: JobContext[ScanParameters], handle: JobHandle) -> None:  # noqa: ARG002 - the port's
+    async def ended(self, handle: JobHandle) -> RunningScan | JobState:
+        """Wait a moment, and return a scan whose tools have all ended, to its caller alone; its folder is left."""
+        scan = self._scans.get(handle.job_id)
+        if scan is None:
+            return JobFailed("lost", "the scan was one of another worker, with which it ended")
+        await asyncio.wait({scan.task}, timeout=NEWS_SECONDS)
+        if not scan.task.done():
+            return JobRunning(100 * scan.ended / scan.tools, pause_seconds=0)
+        del self._scans[handle.job_id]
+        return scan
+
+    async def cancel(self, context: JobContext[Any], handle: JobHandle) -> None:  # noqa: ARG002 - the port's
         """End all tools."""
         scan = self._scans.pop(handle.job_id, None)
         if scan is not None:
-            await self._ended(scan)
+            await self._stopped(scan)
+
+    async def check_tool(self, name: str) -> ToolCheck:
+        """Look at one tool."""
+        return await self._scanners[name].check()
 
     async def check(self) -> Sequence[ToolCheck]:
         """Look at each tool; the executor is of use with any of them."""
@@ -184,18 +210,17 @@ class ScanExecutor(JobExecutor[ScanParameters]):
     async def aclose(self) -> None:
         """End all tools and close connections."""
         for scan in [*self._scans.values()]:
-            await self._ended(scan)
+            await self._stopped(scan)
         self._scans.clear()
         for scanner in self._scanners.values():
             await scanner.aclose()
 
-    def _laid_out(self, context: JobContext[ScanParameters], folder: Path) -> Sequence[str]:
-        target = folder / "target"
+    def _laid_out(self, context: JobContext[ScanParameters], target: Path) -> Sequence[str]:
         return laid_out(
             context.parameters.target, target, work=self._settings.folder, owned=self._own.folder, fetch=context.fetch
         )
 
-    async def _ended(self, scan: RunningScan) -> None:
+    async def _stopped(self, scan: RunningScan) -> None:
         scan.task.cancel()
         await asyncio.wait({scan.task}, timeout=END_SECONDS)
         await asyncio.to_thread(remove_folder, scan.folder)
@@ -213,7 +238,7 @@ class ScanExecutor(JobExecutor[ScanParameters]):
 
     async def _one(self, job: ScanJob) -> ToolResult:
         """Use one tool; whatever becomes of it is its own."""
-        begun, name = monotonic(), job.tool.tool
+        started_at, begun, name = datetime.now(UTC), monotonic(), job.tool.tool
         limit = asyncio.timeout(job.tool.timeout_seconds if name in SERVICES else None)
         result = Scanned(())
         status, reason, retryable = "run", "", True
@@ -243,7 +268,7 @@ class ScanExecutor(JobExecutor[ScanParameters]):
             }
         )
         job.context.log(_line(outcome))
-        return ToolResult(outcome, worst, retryable)
+        return ToolResult(outcome, worst, retryable, started_at)
 
 
 def judged(
@@ -321,7 +346,8 @@ def _weighed(findings: Sequence[ScanFinding], mask: Mask) -> tuple[Mapping[str, 
     return counts_of(findings), worst
 
 
-def _sorted(results: Sequence[ToolResult]) -> Sequence[ScanFinding]:
+def sorted_findings(results: Sequence[ToolResult]) -> Sequence[ScanFinding]:
+    """Return the findings of all tools, the worst first."""
     return worst_first(one for result in results for one in result.findings)
 
 

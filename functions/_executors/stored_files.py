@@ -35,8 +35,26 @@ class FileStore(Protocol):
     def create(self, name: str) -> StoredFile:
         """Begin a file; its name is a relative path that leads nowhere else. Raises `StoreFailed`."""
 
+    def uri(self, name: str) -> str:
+        """Return where a file of that name is, or would be. Raises `StoreFailed`."""
+
     def read(self, uri: str) -> Iterator[bytes]:
         """Yield the content of a file of this store. Raises `StoreFailed`, also for one of another place."""
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Keep a small file at once, unless there is one by its name; return whether it was kept. Raises `StoreFailed`.
+
+        Of several that do so at the same time, one does it, and nobody ever reads half of it.
+        """
+
+    def find(self, name: str, most: int) -> bytes | None:
+        """Return the content of a file by its name, or None for no such file.
+
+        Raises `StoreFailed`, also for one of more than `most` bytes.
+        """
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Yield the names of the files right below a folder, in any order. Raises `StoreFailed`."""
 
     def fault(self) -> str:
         """Return why no file could be kept, as far as can be seen without keeping one; empty for no reason."""

@@ -100,11 +100,19 @@ class ToolJob:
         self.context = replace(context, secrets=secrets, write=lambda text: context.write(mask.data(text)))
         """The context in which nothing is written that the owner passes: what is written has whole values."""
 
-    async def run(self, *argv: str, quiet: bool = False, env: Mapping[str, str] | None = None) -> ToolEnd:
+    async def run(
+        self,
+        *argv: str,
+        quiet: bool = False,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        limits: Limits = LIMITS,
+    ) -> ToolEnd:
         """Run a program to its end; one that is cancelled is ended with all that it has started."""
         why = "a secret is an argument of the tool, which every user of the machine can see"
         self._given.refuse_secrets(argv, why, "secret_in_arguments")
-        spec = ProgramSpec(argv=argv, env={**self._passed, **(env or {})}, network=self._network, limits=LIMITS)
+        variables = {**self._passed, **(env or {})}
+        spec = ProgramSpec(argv=argv, stdin=stdin, env=variables, network=self._network, limits=limits)
         kind = QuietProgram if quiet else Program
         program = await started_program(kind, self._sandbox, spec, self.context, self.folder)
         try:

@@ -130,6 +130,23 @@ def test_rooms_of_other_platforms_stay_out_of_the_artifact(artifact: ModuleType)
     assert all(any((ROOT / "functions").glob(f"{room.rstrip('/')}*")) for room in (*elsewhere, *others))
 
 
+def test_templates_of_the_forge_stay_out_although_modules_beside_them_do_not(
+    artifact: ModuleType, tmp_path: Path
+) -> None:
+    room = "functions/_executors/forge/templates/"
+    kept = artifact.belonging(ROOT / "functions")
+    assert {name for name in kept if name.startswith(room)} <= {f"{room}__init__.py"}
+    texts = {
+        "run/handler.py": "import functions._executors.forge.choose, functions._executors.forge.templates",
+        "_executors/forge/choose.py": "",
+        "_executors/forge/templates/__init__.py": "",
+        "_executors/forge/templates/library/copier.yml": "",
+    }
+    reached = artifact.belonging(written(tmp_path / "functions", texts))
+    assert {f"{room}__init__.py", "functions/_executors/forge/choose.py"} <= reached
+    assert f"{room}library/copier.yml" not in reached
+
+
 def test_two_folders_have_one_hash_if_they_have_the_same_files(
     artifact: ModuleType, built: Path, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.forge_stages import pipeline
+from tests.support.forge_pipelines import pipeline
 from tests.support.http_workers import HttpWorkers
 from tests.support.one_machine import OneMachine, one_machine
 from tests.support.pipelines import PIPELINES, ForgeWorker, forge_worker, seen

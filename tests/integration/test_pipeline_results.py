@@ -25,7 +25,7 @@ from functions._core.forge.results import MOST_BYTES
 from functions._core.forge.stages import STAGES
 from functions._core.records.values import ticket_id_of
 from functions._observability.catalogue import FORGE_STAGES, PIPELINE_ENDS
-from tests.support.forge_stages import CAPABILITIES, does, failed, output, pipeline
+from tests.support.forge_pipelines import CAPABILITIES, does, failed, output, pipeline
 from tests.support.world import LocalWorld, decision, report_event, running_world, task, until
 
 

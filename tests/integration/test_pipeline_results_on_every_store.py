@@ -8,7 +8,7 @@ from functions._core.errors import Unavailable
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.pipelines import RESULTS, PipelineResult
 from tests.support.every_store import OnDynamo, OnMemory, OnPostgres, OnSqlite
-from tests.support.forge_stages import CAPABILITIES, does, pipeline
+from tests.support.forge_pipelines import CAPABILITIES, does, pipeline
 from tests.support.world import running_world, until
 
 

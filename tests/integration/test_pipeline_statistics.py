@@ -10,7 +10,7 @@ from functions._core.events.commands import CancelRequest
 from functions._core.forge.progress import ForgeStatus
 from functions._core.forge.statistics import CountedPipeline, numbers_of
 from functions.api import pipeline_statistics
-from tests.support.forge_stages import CAPABILITIES, does, failed, pipeline
+from tests.support.forge_pipelines import CAPABILITIES, does, failed, pipeline
 from tests.support.http_api import Api, problem_of, running_api
 from tests.support.world import decision, task
 

@@ -66,6 +66,14 @@ class TestVerdict:
         assert output["job"]["executor"] == "scan"
         assert desk.left == []
 
+    async def test_assert_is_a_finding_in_a_program_and_none_in_a_test(self, desk: ScanDesk) -> None:
+        names = ("tests/test_app.py", "app_test.py", "conftest.py", "attest.py", "src/test_data/app.py")
+        output = await desk.run(scan("bandit", files=dict.fromkeys(names, "assert 1\nexec('1')\n")))
+        found = [(one["rule"], one["file"]) for one in output["findings"]]
+        assert sorted(found) == sorted(
+            [*(("B102", name) for name in names), ("B101", "attest.py"), ("B101", "src/test_data/app.py")]
+        )
+
     async def test_a_finding_at_the_bound_fails_the_task_for_good_and_is_in_message_and_log(
         self, desk: ScanDesk
     ) -> None:
@@ -81,6 +89,26 @@ class TestVerdict:
         assert [(one["rule"], one["severity"], one["file"]) for one in output["findings"]] == [
             ("not-read", "INFO", "app.py")
         ]
+
+    async def test_ruff_finds_what_cannot_run_and_matters_of_taste_are_none(self, desk: ScanDesk) -> None:
+        files = {
+            "src/app.py": "import os\nx = undefined\n",
+            "bad.py": "def broken(:\n",
+            "taste.py": 'a="b"',
+            "build/b.py": "def f(a=[]): pass\n",
+            "pyproject.toml": "[tool.ruff]\nexclude = ['*']\n",
+            "quiet.py": "import os  # noqa\n",
+        }
+        output = await desk.run(scan("ruff", files=files, fail_on="CRITICAL"))
+        found = {(one["severity"], one["rule"], one["file"], one["line"]) for one in output["findings"]}
+        assert found == {
+            ("HIGH", "invalid-syntax", "bad.py", 1),
+            ("HIGH", "invalid-syntax", "bad.py", 2),
+            ("MEDIUM", "F821", "src/app.py", 2),
+            ("LOW", "F401", "src/app.py", 1),
+            ("LOW", "B006", "build/b.py", 1),
+        }
+        assert (await desk.run(scan("ruff", files={"a.txt": "x"})))["total"] == 0
 
     async def test_a_tool_that_is_missing_matters_only_where_it_is_required(self, desk: ScanDesk) -> None:
         output = await desk.run(scan("trivy", "bandit", files={"app.py": "x = 1\n"}))

@@ -236,7 +236,13 @@ class TestOpaServer:
         assert failed.message == "denied by opa: HIGH opa deploy it is Friday"
         assert (await desk.run({**given, "input": {}}))["total"] == 0
         await desk.run({**given, "target": {"files": {"a.yaml": "x: 1", "b.json": "{"}}})
-        assert opa.asked[-1] == {"files": {"a.yaml": {"x": 1}}, "unread": ["b.json"]}
+        assert opa.asked[-1] == {
+            "files": {"a.yaml": {"x": 1}},
+            "unread": ["b.json"],
+            "texts": {"b.json": ["{"]},
+            "paths": ["a.yaml", "b.json"],
+            "dockerfiles": {},
+        }
 
     async def test_nothing_passes_by_a_policy_that_is_not_there_or_a_server_that_is_away(
         self, desk: ScanDesk, opa: OpaContractServer

@@ -35,6 +35,7 @@ SESSION_SECONDS = 280
 """Against a session that hangs; the longest one takes a tenth of that on an idle machine."""
 
 UNTIL_READY = 'until curl -sfo ready.json "$FLOWC_URL/ready"; do kill -0 $! && sleep 0.2; done'
+IN_TOTO = "-c 'from in_toto.in_toto_verify import main; main()'"
 AT_THE_END = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"
 
 
@@ -142,7 +143,8 @@ def prepare(folder: Path, port: int) -> dict[str, str]:
         (folder / name).symlink_to(ROOT / name)
     programs = folder / "programs"
     programs.mkdir()
-    for name, arguments in {"flowc": "-m functions", "python": "", "python3": ""}.items():
+    given = {"flowc": "-m functions", "python": "", "python3": "", "in-toto-verify": IN_TOTO}
+    for name, arguments in given.items():
         program = programs / name
         program.write_text(f"#!/bin/sh\nexec '{sys.executable}' {arguments} \"$@\"\n", encoding="utf-8")
         program.chmod(0o755)

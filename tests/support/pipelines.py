@@ -119,7 +119,7 @@ class ForgeWorker:
 
     client: httpx.AsyncClient
     worker_id: str
-    outputs: dict[str, Model] = field(default_factory=lambda: dict(OUTPUTS))
+    outputs: dict[str, Model | Mapping[str, Any]] = field(default_factory=lambda: dict(OUTPUTS))
     failures: defaultdict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     held: set[str] = field(default_factory=set)
     waiting: dict[str, Assignment] = field(default_factory=dict)
@@ -166,7 +166,7 @@ class ForgeWorker:
             await self.report(assignment, status="FAILED", error=self.failures[task_id].pop(0))
         else:
             output = self.outputs.get(task_id)
-            said = {} if output is None else output.model_dump(mode="json", exclude_none=True)
+            said = output.model_dump(mode="json", exclude_none=True) if isinstance(output, Model) else output or {}
             await self.report(assignment, status="COMPLETED", output=said)
 
     async def report(self, assignment: Assignment, **said: Any) -> None:

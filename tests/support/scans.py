@@ -15,7 +15,7 @@ from functions._worker.tasks import TaskFailed
 from functions._worker.written import Written
 from tests.support.jobs import assigned
 
-ALLOWED = ("bandit", "detect-secrets", "semgrep", "checkov", "trivy", "promtool")
+ALLOWED = ("bandit", "ruff", "detect-secrets", "semgrep", "checkov", "trivy", "promtool")
 
 
 class ScanDesk:

@@ -47,9 +47,9 @@ class HttpClient:
     ) -> Reply:
         """Return the answer, whatever its status, and whatever becomes of its body.
 
-        `method` is any but HEAD, `bounds` are those of this call alone. Raises `Rejected` with status 403 for an
-        address that is never called and 400 for what is no HTTP address, `Unavailable` when no answer came,
-        `NotReached` of it when nothing was sent.
+        The answer to HEAD has no body and is never `complete`. `bounds` are those of this call alone. Raises `Rejected`
+        with status 403 for an address that is never called and 400 for what is no HTTP address, `Unavailable` when no
+        answer came, `NotReached` of it when nothing was sent.
         """
         if self._session is None:
             from functions._adapters.http.session import HttpSession  # noqa: PLC0415 see above

@@ -31,7 +31,7 @@ class MalformedAnswer(ConnectionError):
 
 
 class Connection(asyncio.Protocol):
-    """Sends requests, any but HEAD, and reads their answers."""
+    """Sends requests and reads their answers; after a HEAD, whose answer has no body, it carries no other."""
 
     def __init__(self, lost: Callable[["Connection"], None]) -> None:
         """Call `lost` when the connection is closed, by whichever side."""

@@ -62,7 +62,7 @@ class HttpSession:
                 connection = self._take(host) or await self._connect(target)
                 try:
                     await connection.ask(message, bounds.answer_bytes)
-                    if not connection.ended:
+                    if not connection.ended and method != "HEAD":  # whose answer ends with its head
                         self._hurry(limit, bounds.body_seconds)
                         await connection.rest()
                 finally:

@@ -126,6 +126,10 @@ class MergeRequestParameters(ExecutorParameters):
     """That of the gate."""
     reason: Annotated[str, Field(max_length=2_000)] = ""
     """Why people have to decide."""
+    validation: ValidatedCode | None = None
+    """The output of validate_code, whose findings the text of the merge request counts."""
+    tests: TestedCode | None = None
+    """The output of run_tests, likewise."""
     package: PackagedCode | None = None
     """The output of package, which the text of the merge request lists."""
 

@@ -14,11 +14,12 @@ from functions._core.records.values import Model, Word
 
 MOST_TOOLS = 20
 
-PROGRAMS = ("bandit", "semgrep", "detect-secrets", "checkov", "trivy", "promtool")
+PROGRAMS = ("bandit", "ruff", "semgrep", "detect-secrets", "checkov", "trivy", "promtool")
 """Tools that are programs of the worker's machine."""
 
 ToolName = Literal[
     "bandit",
+    "ruff",
     "semgrep",
     "detect-secrets",
     "checkov",
@@ -176,8 +177,8 @@ class ScanParameters(ExecutorParameters):
     policies: Annotated[tuple[ScanPolicy, ...], Field(max_length=MOST_TOOLS)] = ()
     """Policies that must not deny; they are asked whether or not `tools` has opa."""
     input: Any = None
-    """What the policies are asked about; without it {"files": {path: document}, "unread": [path]} of the JSON and YAML
-    of the target."""
+    """What the policies are asked about; without it the target: {"files": {path: document}, "unread": [path]} of its
+    JSON and YAML, "texts", the lines of what is unread, "paths" of all its files, and "dockerfiles"."""
     fail_on: ScanSeverity = ScanSeverity.HIGH
     """The lowest severity of a finding that fails the task."""
     sarif: Literal["output", "artifact"] | None = None

@@ -41,6 +41,7 @@ WORK = frozenset({TaskType.EXECUTE, TaskType.QUERY, TaskType.TRANSFORM, TaskType
 
 TESTS = frozenset({TaskType.TEST})
 BUILDS = frozenset({TaskType.BUILD})
+VALIDATES = frozenset({TaskType.VALIDATE})
 FORGE = "forge"
 """The family of the stages of the code forge."""
 
@@ -54,7 +55,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "function": ExecutorEntry(EXECUTE, WORK),
     "code_forge": ExecutorEntry("build", BUILDS),
     "mcp": ExecutorEntry("tool", frozenset({TaskType.TOOL, TaskType.COMPENSATE})),
-    "scan": ExecutorEntry("validate", frozenset({TaskType.VALIDATE})),
+    "scan": ExecutorEntry("validate", VALIDATES),
     "github_actions": ExecutorEntry("test", TESTS),
     "gitlab_ci": ExecutorEntry("test", TESTS),
     "jenkins": ExecutorEntry("test", TESTS),
@@ -66,6 +67,13 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "helm": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "terraform": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
     "sam": ExecutorEntry(deploy.FAMILY, deploy.DEPLOYING),
+    "forge_validate_code": ExecutorEntry(FORGE, VALIDATES),
+    "forge_run_tests": ExecutorEntry(FORGE, TESTS),
+    "forge_gate": ExecutorEntry(FORGE, VALIDATES),
+    "forge_merge_request": ExecutorEntry(FORGE, VALIDATES),
+    "forge_select_template": ExecutorEntry(FORGE, BUILDS),
+    "forge_compose_code": ExecutorEntry(FORGE, BUILDS),
+    "forge_package": ExecutorEntry(FORGE, BUILDS | {TaskType.COMPENSATE}),
 }
 """The executors by their names, which are words of the contract: none is ever given another meaning."""
 

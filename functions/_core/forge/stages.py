@@ -93,6 +93,8 @@ class SelectedTemplate(Model):
     """The template, as a .tar.gz whose bytes depend on nothing but its files."""
     questions: Mapping[str, Any] = {}
     """JSON Schema of what the template asks for."""
+    source: TemplateSource | None = None
+    """Where it is; of a repository with the tag, the branch or the commit that was taken as `ref`."""
     cached: bool = False
     """Whether it was looked up within the last hour."""
 

@@ -74,7 +74,7 @@ def checked(file: bytes, verify: Verify) -> CheckedPassport:
 
     `verify` knows the key. A file that is intact but for its form (spaces, the order of names) is refused, too.
     """
-    payload, signature, keyid, form = _opened(file)
+    payload, signature, keyid, form = opened(file)
     statement, faults = _read(payload)
     if not faults and statement["predicate"]["issued"].get("keyid") != keyid:  # DSSE itself does not sign it
         form.append("envelope: keyid is not the key that the statement names")
@@ -85,8 +85,11 @@ def checked(file: bytes, verify: Verify) -> CheckedPassport:
     return CheckedPassport(statement, keyid)
 
 
-def _opened(file: bytes) -> tuple[bytes, bytes, str, list[str]]:
-    """Return payload, signature, name of the key, and faults of the form of an envelope."""
+def opened(file: bytes) -> tuple[bytes, bytes, str, list[str]]:
+    """Return payload, signature, name of the key, and faults of the form of an envelope of any statement.
+
+    Raises `PassportFault` for what is no envelope with one signature.
+    """
     if len(file) > MOST_BYTES:
         raise PassportFault(f"the file has more than {MOST_BYTES} bytes")
     try:

@@ -1,5 +1,6 @@
-"""Tools that read source code: Bandit, Semgrep and detect-secrets."""
+"""Tools that read source code: Bandit, Ruff, Semgrep and detect-secrets."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -7,8 +8,32 @@ from typing import ClassVar
 from functions._core.executors.findings import finding, severity_of
 from functions._core.executors.scan import ScanSeverity
 from functions._executors.programs import ProgramEnd
+from functions._executors.sandbox import INSIDE
 from functions._executors.scanners.port import NotRun, ScanJob, Scanned, ToolFaulty
-from functions._executors.scanners.programs import REPORT, Programs, ProgramScanner, entries, json_in, report_of
+from functions._executors.scanners.programs import (
+    REPORT,
+    SOURCE,
+    Programs,
+    ProgramScanner,
+    entries,
+    json_in,
+    report_of,
+)
+
+GRAVE = {
+    "invalid-syntax": ScanSeverity.HIGH,
+    "E9": ScanSeverity.HIGH,
+    "F82": ScanSeverity.MEDIUM,
+    "F70": ScanSeverity.MEDIUM,
+    "PLE": ScanSeverity.MEDIUM,
+}
+"""Rules of Ruff, by how they begin, that find programs that cannot run; all others are LOW."""
+
+TEST_FILE = re.compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$")
+"""Files in which pytest finds tests, and what these share."""
+
+ASSERT = "B101"
+"""Bandit's rule against `assert`, which says nothing about a test."""
 
 
 class BanditScanner(ProgramScanner):
@@ -34,12 +59,38 @@ class BanditScanner(ProgramScanner):
                 one.get("line_number"),
             )
             for one in entries(report["results"])
+            if not (one["test_id"] == ASSERT and TEST_FILE.search(one["filename"]))
         ]
         unread = [
             finding(self.name, "not-read", ScanSeverity.INFO, one.get("reason"), one.get("filename"))
             for one in entries(report.get("errors"))
         ]
         return Scanned([*found, *unread])
+
+
+class RuffScanner(ProgramScanner):
+    """What is wrong, or likely to be, in Python programs; matters of taste are left to their authors."""
+
+    name: ClassVar[str] = "ruff"
+    rules: ClassVar[str] = "E4,E7,E9,F,B,PLE"
+
+    def argv(self, job: ScanJob) -> Sequence[str]:  # noqa: ARG002 - the base's
+        """See `ProgramScanner.argv`; no configuration of the target is read, and none of its folders left out."""
+        quiet = ("--isolated", "--no-cache", "--quiet", "--exit-zero", "--no-respect-gitignore")
+        chosen = ("--select", self.rules, "--config", "exclude = []")
+        return "check", *quiet, *chosen, "--output-format", "json", "--output-file", f"../{REPORT}", "."
+
+    def read(self, job: ScanJob, end: ProgramEnd) -> Scanned:  # noqa: ARG002 - the base's
+        """See `ProgramScanner.read`. Files are named by whole paths, in the sandbox or outside of it."""
+        bases = [f"{folder / SOURCE}/" for folder in (job.folder, job.folder.resolve(), INSIDE)]
+        found = []
+        for one in entries(report_of(job.folder)):
+            rule, file = one["code"] or "invalid-syntax", one["filename"]
+            base = next(filter(file.startswith, bases), "")
+            severity = next((grave for start, grave in GRAVE.items() if rule.startswith(start)), ScanSeverity.LOW)
+            line = one["location"]["row"]
+            found.append(finding(self.name, rule, severity, one["message"], file.removeprefix(base), line))
+        return Scanned(found)
 
 
 class SemgrepScanner(ProgramScanner):

@@ -25,6 +25,7 @@ ADDRESSES_MB = 320 * 1_024
 """Addresses of the judge: regopy reserves 256 GiB of them. Its memory is watched by itself."""
 
 TEXTS = ("**/*.json", "**/*.yaml", "**/*.yml")
+DOCKERFILES = ("**/Dockerfile", "**/*.Dockerfile", "**/Dockerfile.*", "**/Containerfile")
 SARIFS = ("**/*.sarif", "**/*.sarif.json")
 
 
@@ -38,17 +39,20 @@ class Judge:
         """Return why nothing can be judged here; empty where it can."""
         return await self._programs.fault()
 
-    async def ask(self, job: ScanJob, paths: Sequence[str], **about: object) -> Mapping[str, Any]:
+    async def ask(
+        self, job: ScanJob, paths: Sequence[str], dockerfiles: Sequence[str] = (), **about: object
+    ) -> Mapping[str, Any]:
         """Return the answer to a request about some documents; raise `NotRun` or `ToolFaulty`."""
         if fault := await self.fault():
             raise NotRun(fault)
         seconds = job.tool.timeout_seconds
-        request = json.dumps({"paths": paths, **about}).encode()
+        request = json.dumps({"paths": paths, "dockerfiles": dockerfiles, **about}).encode()
+        files = [*dict.fromkeys([*paths, *(dockerfiles or ())])]
         limits = limits_for(seconds).but(cpu_seconds=ceil(seconds) + 1, memory_mb=ADDRESSES_MB)
         argv = (sys.executable, "-I", "-c", JUDGE)
         spec = ProgramSpec(argv=argv, stdin=request, env=QUIET, within=SOURCE, limits=limits)
         try:
-            await asyncio.to_thread(copied, job.target, paths, job.folder / SOURCE)
+            await asyncio.to_thread(copied, job.target, files, job.folder / SOURCE)
             end = await self._programs.ended(spec, job.context, job.folder, seconds)
         finally:
             await asyncio.to_thread(remove_folder, job.folder)

@@ -7,7 +7,8 @@ takes the process with it, no worker. The request is JSON: `paths` of documents 
 `against`, a schema, or `policies` with `name`, `rego` and `query`, and perhaps `input`. The answer is JSON: `faults` of
 documents by path, or `results` of the policies in their order, each a list of one result, of none, or a sentence that
 says why there is none; without either, `files`, the documents themselves. `unread` has the paths of files that are
-neither JSON nor YAML, or have too many parts.
+neither JSON nor YAML, or have too many parts, and `texts` the lines of those that are not long; `dockerfiles` has what
+those say whose paths the request names likewise, and `paths` is its list `names`.
 """
 
 import json
@@ -37,6 +38,22 @@ MOST_MEMORY = 1024**3
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 WATCH_SECONDS = 0.02
 
+MOST_TEXT = 64 * 1024
+"""Characters of a file that is given as a text."""
+
+MOST_VALUE = 1_000
+"""Characters of a value in a Dockerfile."""
+
+FROM_AS = 3
+"""Words of `IMAGE AS NAME`."""
+
+VARIABLE = re.compile(r"\$\{(\w+)(?::-([^${}]*))?\}|\$(\w+)")
+"""A variable of a Dockerfile, perhaps with a default."""
+
+ESCAPED = re.compile(r"(?:[ \t]*#[ \t]*\w+[ \t]*=[^\n]*\n)*?[ \t]*#[ \t]*escape[ \t]*=[ \t]*`", re.IGNORECASE)
+HEREDOC = re.compile(r"<<-?[\"']?(\w+)")
+"""Where a Dockerfile begins a text that is no instruction."""
+
 FAULT = re.compile(r"errormsg [0-9]+:([^)\n]+)")
 """What regopy says of a fault, within the tree that it prints."""
 
@@ -55,7 +72,7 @@ def main() -> None:
     elif "policies" in request:
         answer = rego_results(request)
     else:
-        answer = files_of(request["paths"])
+        answer = files_of(request)
     json.dump(answer, said, default=str)
     said.close()
 
@@ -146,7 +163,7 @@ def rego_results(request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the result of each policy about the input, or about the documents where none is given."""
     from regopy import Interpreter
 
-    found = files_of(request["paths"])
+    found = files_of(request)
     about = request.get("input", found)
     results = [result_of(Interpreter(), policy, about) for policy in request["policies"]]
     return {"results": results, "unread": found["unread"]}
@@ -165,18 +182,106 @@ def result_of(rego: Any, policy: Mapping[str, str], about: Any) -> Any:  # noqa:
     return [one.bindings["result"] for one in found.results if "result" in one.bindings][:1]
 
 
-def files_of(paths: list[str]) -> Mapping[str, Any]:
-    """Return the document of each file, a list where it has several, and the files that could not be read."""
+def files_of(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the document of each file, a list where it has several, and what else there is."""
     found: dict[str, Any] = {}
     unread: list[str] = []
-    for path in paths:
+    texts: dict[str, list[str]] = {}
+    for path in request["paths"]:
         try:
             read = documents(path)
         except (ValueError, RecursionError):
             unread.append(path)
+            if len(text := text_of(path)) < MOST_TEXT:
+                texts[path] = text.splitlines()
             continue
         found[path] = read[0] if len(read) == 1 else read
-    return {"files": found, "unread": unread}
+    dockerfiles: dict[str, Any] = {}
+    for path in request.get("dockerfiles", ()):
+        if len(text := text_of(path)) < MOST_TEXT:
+            dockerfiles[path] = dockerfile(text)
+        else:
+            unread.append(path)
+    about = {"paths": request.get("names", []), "dockerfiles": dockerfiles}
+    return {"files": found, "unread": unread, "texts": texts, **about}
+
+
+def text_of(path: str) -> str:
+    """Return the beginning of a file as text."""
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:  # noqa: PTH123 - see `documents`
+        return file.read(MOST_TEXT)
+
+
+def dockerfile(text: str) -> Mapping[str, Any]:
+    """Return the instructions of a Dockerfile, and its stages: image, name, user, and the stage that it goes on from.
+
+    Variables have their defaults where they are known; a stage that says no user has that of the stage it goes on from.
+    """
+    general: dict[str, str] = {}
+    stages: list[dict[str, str]] = []
+    scope = general
+    every = [*instructions(text)]
+    for command, value in every:
+        if command == "FROM":
+            words = [word for word in value.split() if not word.startswith("--")] or [""]
+            image = valued(words[0], general)
+            named = len(words) == FROM_AS and words[1].upper() == "AS"
+            base = next((stage for stage in reversed(stages) if stage["name"] and stage["name"] == image.lower()), None)
+            stages.append(
+                {
+                    "image": image,
+                    "name": words[2].lower() if named else "",
+                    "base": base["name"] if base else "",
+                    "user": base["user"] if base else "",
+                }
+            )
+            scope = {}
+        elif command in {"ARG", "ENV"}:
+            for name, said in assigned(value):
+                scope[name] = general.get(name, "") if said is None else valued(said, scope)
+        elif command == "USER" and stages:
+            stages[-1]["user"] = valued(value, scope)
+    return {"stages": stages, "instructions": [[*one] for one in every]}
+
+
+def instructions(text: str) -> Iterator[tuple[str, str]]:
+    """Yield name and rest of each instruction of a Dockerfile, without comments, lines that go on as one."""
+    escape = "`" if ESCAPED.match(text) else "\\"
+    begun = ""
+    ends: list[str] = []
+    for line in text.split("\n"):
+        if ends:
+            ends = ends[1:] if line.strip() == ends[0] else ends
+            continue
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        begun += line.rstrip()
+        if begun.endswith(escape):
+            begun = begun[:-1]
+            continue
+        command, _, value = begun.strip().replace("\t", " ").partition(" ")
+        ends = HEREDOC.findall(value) if command.upper() in {"RUN", "COPY", "ADD"} else []
+        yield command.upper(), value.strip()
+        begun = ""
+    if begun.strip():
+        yield begun.split()[0].upper(), begun.strip().partition(" ")[2].strip()
+
+
+def assigned(value: str) -> Iterator[tuple[str, str | None]]:
+    """Yield names and values of ARG or ENV; None for a name without one."""
+    words = value.split()
+    if len(words) > 1 and "=" not in words[0]:
+        yield words[0], " ".join(words[1:])
+        return
+    for word in words:
+        name, equals, said = word.partition("=")
+        yield name, said.strip("\"'") if equals else None
+
+
+def valued(text: str, known: Mapping[str, str]) -> str:
+    """Return a text with the variables that are known; others stay."""
+    whole = VARIABLE.sub(lambda one: known.get(one[1] or one[3]) or one[2] or one[0], text.strip("\"'"))
+    return whole[:MOST_VALUE]  # a variable that is twice in its own value doubles with each line
 
 
 if __name__ == "__main__":

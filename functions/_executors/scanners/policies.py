@@ -14,8 +14,9 @@ from functions._adapters.http.opa import verdict_of
 from functions._core.executors.findings import finding
 from functions._core.executors.scan import ScanFinding, ScanPolicy, ScanSeverity
 from functions._core.guards.gate import Finding, PolicyAway
+from functions._executors.artifacts import fitting
 from functions._executors.port import ToolCheck
-from functions._executors.scanners.documents import TEXTS, Judge
+from functions._executors.scanners.documents import DOCKERFILES, TEXTS, Judge
 from functions._executors.scanners.patience import Patience
 from functions._executors.scanners.port import NotRun, ScanJob, Scanned, ToolFaulty
 from functions._executors.services import ServiceApi, ServiceConnection, json_of_reply, part
@@ -48,7 +49,7 @@ class OpaScanner:
         unread: Sequence[str] = ()
         if written:
             texts = [policy.model_dump(include={"name", "rego", "query"}) for policy in written]
-            answer = await self._judge.ask(job, () if about else paths, policies=texts, **about)
+            answer = await self._asked(job, () if about else paths, {"policies": texts, **about})
             results |= _results(written, answer)
             unread = answer["unread"]
         if served:
@@ -76,7 +77,15 @@ class OpaScanner:
         await self._api.aclose()
 
     async def _documents(self, job: ScanJob, paths: Sequence[str]) -> Mapping[str, Any]:
-        return await self._judge.ask(job, paths) if paths else {"files": {}, "unread": []}
+        return await self._asked(job, paths, {})
+
+    async def _asked(self, job: ScanJob, paths: Sequence[str], about: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask about documents, and what else there is in the target, unless the plan has its own input."""
+        if "input" in about:
+            return await self._judge.ask(job, paths, **about)
+        patterns = [fitting(pattern) for pattern in DOCKERFILES]
+        dockerfiles = [path for path in job.files if any(pattern.fullmatch(path) for pattern in patterns)]
+        return await self._judge.ask(job, paths, dockerfiles, names=list(job.files), **about)
 
     async def _served(
         self, job: ScanJob, policies: Sequence[ScanPolicy], about: Mapping[str, Any]

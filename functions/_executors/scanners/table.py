@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from functions._executors.port import ToolCheck
-from functions._executors.scanners.code import BanditScanner, DetectSecretsScanner, SemgrepScanner
+from functions._executors.scanners.code import BanditScanner, DetectSecretsScanner, RuffScanner, SemgrepScanner
 from functions._executors.scanners.documents import JsonSchemaScanner, Judge, SarifScanner
 from functions._executors.scanners.infrastructure import CheckovScanner, PromtoolScanner, TrivyScanner
 from functions._executors.scanners.patience import Patience
@@ -60,6 +60,7 @@ def scanners_for(settings: ExecutorSettings, own: ScanSettings, pauses: Sequence
     judge, patience = Judge(programs), Patience(pauses)
     tools: Sequence[Scanner] = (
         BanditScanner(programs),
+        RuffScanner(programs),
         SemgrepScanner(programs, own.semgrep_rules),
         DetectSecretsScanner(programs),
         CheckovScanner(programs),

@@ -56,8 +56,11 @@ class TargetFolder:
         self.files: list[str] = []
         self._left = MOST_BYTES
 
-    def add(self, path: str, source: IO[bytes]) -> None:
-        """Write one file; raise `TargetRefused` for a path that leads out, and beyond the bounds."""
+    def add(self, path: str, source: IO[bytes], mode: int = 0o644) -> None:
+        """Write one file; raise `TargetRefused` for a path that leads out, and beyond the bounds.
+
+        Of its mode, whether it is a program counts alone.
+        """
         name = _safe(path)
         if len(self.files) >= MOST_FILES:
             raise TargetRefused(f"the target has more than {MOST_FILES} files", "target_too_large")
@@ -70,6 +73,8 @@ class TargetFolder:
                     if self._left < 0:
                         raise TargetRefused(f"the target has more than {MOST_BYTES} bytes", "target_too_large")
                     written.write(data)
+                if mode & 0o100:
+                    os.fchmod(written.fileno(), 0o755)
         except OSError as error:
             raise TargetRefused(f"{name[:200]} cannot be laid down: {error.strerror}") from error
         self.files.append(name)
@@ -143,7 +148,7 @@ def _take_in(laid: TargetFolder, artifact: ArtifactReference, name: str, source:
         raise TargetRefused("an artifact has another content than its task has said", "artifact_changed")
     source.seek(0)
     if name.endswith(ARCHIVES):
-        _unpack(laid, source, name)
+        unpack(laid, source, name)
     else:
         laid.add(name, source)
 
@@ -202,8 +207,11 @@ class _Counted(io.RawIOBase):
         return data
 
 
-def _unpack(laid: TargetFolder, source: IO[bytes], name: str) -> None:
-    """Take in the plain files of a tape archive; links, devices and the like in it are left out."""
+def unpack(laid: TargetFolder, source: IO[bytes], name: str, *, strict: bool = False) -> None:
+    """Take in the plain files of a tape archive; raise `TargetRefused`.
+
+    Links, devices, the like and `.git` are left out; with `strict` an archive that has them is refused.
+    """
     plain = source if name.endswith(".tar") else cast("IO[bytes]", gzip.GzipFile(fileobj=source))
     looked_at = 0
     try:
@@ -212,9 +220,12 @@ def _unpack(laid: TargetFolder, source: IO[bytes], name: str) -> None:
                 looked_at += 1
                 if looked_at > MOST_LOOKED_AT:
                     raise TargetRefused(f"an archive has more than {MOST_LOOKED_AT} entries", "target_too_large")
-                content = archive.extractfile(member) if member.isreg() else None
-                if content is not None and LEFT_OUT.isdisjoint(PurePosixPath(member.name).parts):
-                    laid.add(member.name, content)
+                taken = member.isreg() and LEFT_OUT.isdisjoint(PurePosixPath(member.name.lower()).parts)
+                content = archive.extractfile(member) if taken else None
+                if content is not None:
+                    laid.add(member.name, content, member.mode)
+                elif strict and not member.isdir():
+                    raise TargetRefused(f"{name} has {member.name[:200]!r}, which is a link, a device or of git")
     except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError) as error:
         raise TargetRefused(f"{name[:200]} is no archive that can be unpacked") from error
 
