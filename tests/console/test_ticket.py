@@ -102,7 +102,8 @@ async def test_who_reviews_a_pipeline_of_the_forge_sees_score_reason_and_artifac
         pipeline_id = begun.json()["pipeline_id"]
 
         async def waits() -> dict[str, Any] | None:
-            return (await seen(client, pipeline_id))["review"]
+            review: dict[str, Any] | None = (await seen(client, pipeline_id))["review"]
+            return review
 
         review = await until(waits, "the review")
         page = await person.tab(f"/console/tickets/{review['ticket_id']}")

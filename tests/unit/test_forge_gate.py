@@ -13,7 +13,7 @@ from functions._executors.registry import UnknownExecutor, executor_named
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
-from tests.support.forge_pipelines import composed, counted, validated
+from tests.support.forge_stages import composed, counted, validated
 from tests.support.jobs import assigned, by_looks
 
 UNIT = st.floats(0, 1)
