@@ -29,9 +29,6 @@ MADE: Mapping[str, list[str]] = {
 }
 """What is built of each."""
 
-# All are tested by themselves in test_forge_templates.py; one that is made of everything goes the whole way each time.
-CASES = [name if name == "python-service" else pytest.param(name, marks=pytest.mark.slow) for name in sorted(MADE)]
-
 
 class Stages:
     """Runs one stage after the other, as tickets."""
@@ -55,7 +52,8 @@ class Stages:
         return {name: value for name, value in output.items() if name not in {"job", "logs_uri"}}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(MADE))
 async def test_a_shipped_template_becomes_artifacts_that_nobody_has_to_look_at(name: str, tmp_path: Path) -> None:
     stages = Stages(settings_for(tmp_path, WORKER_COMMANDS=ALLOWED))
     what = {"artifact_id": "acme/shop"}
