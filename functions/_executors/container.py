@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, ClassVar
 
 from functions._core.errors import Rejected
@@ -44,7 +45,7 @@ LOG_SECONDS = 5.0
 Context = JobContext[ContainerParameters]
 
 
-class _Log:
+class ContainerLog:
     """What a container has written so far."""
 
     def __init__(self, context: Context) -> None:
@@ -84,7 +85,7 @@ class ContainerExecutor(JobExecutor[ContainerParameters]):
     def __init__(self, settings: ExecutorSettings) -> None:
         self._settings = settings
         self._engine = ContainerApi(settings.environment.get("DOCKER_HOST") or SOCKET)
-        self._logs: dict[str, tuple[_Log, asyncio.Task[None]]] = {}
+        self._logs: dict[str, tuple[ContainerLog, asyncio.Task[None]]] = {}
 
     async def start(self, context: Context) -> JobHandle:
         """Start the container, or find that of an earlier attempt."""
@@ -92,7 +93,7 @@ class ContainerExecutor(JobExecutor[ContainerParameters]):
         if not any(fitting(pattern).fullmatch(given.image) for pattern in self._settings.images):
             text = "the worker's owner does not allow this image (WORKER_IMAGES)"
             raise CallFailed(text, transient=False, kind="not_allowed")
-        if (known := await self._known(context)) is not None:
+        if (known := await self.known(context)) is not None:
             return JobHandle(job_id=known, adopted=True)
         with suppress(CallFailed):  # a matter of room, not of this job
             ended = json.dumps({"label": [KEY_LABEL], "until": [KEPT]})
@@ -115,15 +116,23 @@ class ContainerExecutor(JobExecutor[ContainerParameters]):
             return JobRunning(pause_seconds=LOOK_SECONDS)
         await asyncio.wait({reading}, timeout=LOG_SECONDS)
         self._forget(handle.job_id)
-        ended = _judged(context, state, log, str(about.get("Image", "")))
+        ended = await asyncio.to_thread(self.judged, context, state, log, str(about.get("Image", "")))
         if isinstance(ended, JobFailed):
-            await self._removed(handle.job_id)
+            await self.removed(handle.job_id)
         return ended
+
+    def judged(self, context: Context, state: Mapping[str, Any], log: ContainerLog, image: str) -> JobState:
+        """Return what the end of a container means; runs beside the event loop."""
+        return _judged(context, state, log, image)
+
+    def place(self, context: Context) -> tuple[Path, Path] | None:  # noqa: ARG002 - for those that inherit
+        """Return a folder of this machine that the container has at the same path, and where in it it runs."""
+        return None
 
     async def cancel(self, context: Context, handle: JobHandle) -> None:  # noqa: ARG002 - the port's
         """Kill and remove the container."""
         self._forget(handle.job_id)
-        await self._removed(handle.job_id)
+        await self.removed(handle.job_id)
 
     async def check(self) -> Sequence[ToolCheck]:
         """Ask the engine for its version."""
@@ -141,7 +150,7 @@ class ContainerExecutor(JobExecutor[ContainerParameters]):
             self._forget(job_id)
         await self._engine.aclose()
 
-    async def _known(self, context: Context) -> str | None:
+    async def known(self, context: Context) -> str | None:
         """Return the container of this key that runs or has succeeded; one that has failed is removed."""
         of_key = json.dumps({"label": [f"{KEY_LABEL}={context.idempotency_key}"]})
         for found in await self._engine.good("GET", "/containers/json", query={"all": "1", "filters": of_key}):
@@ -152,12 +161,12 @@ class ContainerExecutor(JobExecutor[ContainerParameters]):
                 await self._engine.good("POST", f"/containers/{container}/start")
             if state["Status"] in {"created", "running", "restarting"} or state.get("ExitCode") == 0:
                 return container
-            await self._removed(container)
+            await self.removed(container)
         return None
 
     async def _made(self, context: Context) -> str:
         """Return a new container; its image is fetched where it is not there."""
-        body = _body(context, network=self._settings.program_network)
+        body = _body(context, self.place(context), network=self._settings.program_network)
         named = {"name": f"flowc-{context.idempotency_key}"}
         status, value = await self._engine.call("POST", "/containers/create", body, named)
         if status == HTTPStatus.NOT_FOUND and context.parameters.pull == "missing":
@@ -171,9 +180,9 @@ class ContainerExecutor(JobExecutor[ContainerParameters]):
             raise CallFailed(f"no container: {said}", transient=False, kind="no_container")
         return str(value["Id"])
 
-    def _log(self, context: Context, container: str) -> tuple[_Log, asyncio.Task[None]]:
+    def _log(self, context: Context, container: str) -> tuple[ContainerLog, asyncio.Task[None]]:
         if container not in self._logs:
-            log = _Log(context)
+            log = ContainerLog(context)
             reading = asyncio.create_task(log.follow(self._engine, container))
             reading.add_done_callback(lambda task: task.cancelled() or task.exception())  # a log that is lost
             self._logs[container] = log, reading
@@ -184,20 +193,23 @@ class ContainerExecutor(JobExecutor[ContainerParameters]):
         if known is not None:
             known[1].cancel()
 
-    async def _removed(self, container: str) -> None:
+    async def removed(self, container: str) -> None:
+        """Kill and remove a container; one that is not there is no error."""
         status, _ = await self._engine.call("DELETE", f"/containers/{container}", query={"force": "1", "v": "1"})
         if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
             raise CallFailed(f"the container could not be removed: {status}")
 
 
-def _body(context: Context, *, network: bool) -> dict[str, Any]:
+def _body(context: Context, place: tuple[Path, Path] | None, *, network: bool) -> dict[str, Any]:
     """Return what the engine is to make: a container that can do nothing but compute."""
     given = context.parameters
+    mounts = [{"Type": "bind", "Source": str(place[0]), "Target": str(place[0])}] if place else []
     memory = given.limits.memory_mb * MIB
     return {
         "Image": given.image,
         **({"Cmd": list(given.argv)} if given.argv is not None else {}),
         **({"Entrypoint": list(given.entrypoint)} if given.entrypoint is not None else {}),
+        **({"WorkingDir": str(place[1])} if place else {}),
         "Env": [f"{name}={value}" for name, value in {**context.variables, **given.env}.items()],
         "User": given.user,
         "Labels": {KEY_LABEL: context.idempotency_key},
@@ -212,11 +224,12 @@ def _body(context: Context, *, network: bool) -> dict[str, Any]:
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "Init": True,
+            **({"Mounts": mounts} if mounts else {}),
         },
     }
 
 
-def _judged(context: Context, state: Mapping[str, Any], log: _Log, image: str) -> JobState:
+def _judged(context: Context, state: Mapping[str, Any], log: ContainerLog, image: str) -> JobState:
     """Return what the end of a container means."""
     code = int(state.get("ExitCode", 1))
     if state.get("OOMKilled"):

@@ -19,7 +19,7 @@ from functions._worker.jobs import JobsExecutor
 from functions._worker.tasks import TaskFailed
 from tests.support.code_hosts import CodeHostWorld, began, code_host, context_of, ended, failure
 from tests.support.forge_projects import archive, hash_of, stored_context
-from tests.support.forge_pipelines import composed, validated
+from tests.support.forge_stages import composed, validated
 from tests.support.github_pulls import GithubPulls, Pull
 from tests.support.gitlab_requests import FORK, GitlabRequests, LabMerge
 from tests.support.loopback import Answer

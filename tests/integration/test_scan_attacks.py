@@ -21,6 +21,16 @@ package a
 import rego.v1
 x := [n | some i in numbers.range(1, 30000); some j in numbers.range(1, 30000); n := i * j]
 """
+NAMED = """
+package a
+import rego.v1
+deny contains message if {
+    some path, document in input.files
+    document.public
+    message := sprintf("%s is public", [path])
+}
+verdict := {"allow": count(deny) == 0, "violations": deny}
+"""
 BUSY = """
 package a
 import rego.v1
@@ -282,6 +292,26 @@ class TestDocuments:
         given["target"]["files"]["b.sarif"] = log
         failed = await desk.failure(given)
         assert (failed.message, failed.retryable) == ("sarif: b.sarif has more than 4 findings", False)
+
+    @pytest.mark.parametrize("query", ["data.a.deny", "data.a.verdict"])
+    @pytest.mark.parametrize(
+        "name",
+        ['x"],"result":[],"y":["z.yaml', 'x"],"allow":true,"violations":["z.yaml', 'x"]}},{"bindings":{"y":["z.yaml'],
+    )
+    async def test_the_name_of_a_file_does_not_write_the_answer_of_a_policy(
+        self, desk: ScanDesk, query: str, name: str
+    ) -> None:
+        given = {"policies": [{"name": "a", "rego": NAMED, "query": query}], "target": {"files": {name: "public: yes"}}}
+        failed = await desk.failure(given)
+        assert (failed.kind, failed.retryable) == ("findings", False)
+        assert failed.message.endswith("z.yaml is public")
+
+    async def test_no_member_hides_another_one(self, desk: ScanDesk) -> None:
+        files = {'a".json': '{"public": true}', "a\uff02.json": "{}", "b.json": '{"k\\u0001": 1, "public": true}'}
+        failed = await desk.failure(
+            {"policies": [{"name": "a", "rego": NAMED, "query": "data.a.deny"}], "target": {"files": files}}
+        )
+        assert "2 findings" in failed.message
 
     async def test_a_policy_that_runs_for_ever_is_ended(self, desk: ScanDesk) -> None:
         given: dict[str, Any] = {"policies": [{"name": "busy", "rego": BUSY, "query": "data.a.deny"}], "input": {}}

@@ -219,6 +219,18 @@ class TestPolicies:
         output = await desk.run(scan(files=files, policies=[policy()]))
         assert (output["total"], output["tools"][0]["tool"]) == (0, "opa")
 
+    async def test_a_policy_is_asked_about_any_document(self, desk: ScanDesk) -> None:
+        text = (
+            'package a\nimport rego.v1\ndeny contains sprintf("%s %s", [k, v]) if some k, v in input.files["a.yaml"]\n'
+        )
+        document = "at: 2026-01-01T00:00:00Z\nday: 2026-01-01\n7: .nan\nset: !!set {x}\nbytes: !!binary aGk=\n"
+        document += 'big: 1000000000000000000000000000000\nsaid: "a \\"word\\", a \\\\ and \\a"\n'
+        failed = await desk.failure(scan(files={"a.yaml": document}, policies=[policy(text, "data.a.deny", "any")]))
+        assert (failed.kind, "7 findings" in failed.message) == ("findings", True), failed.message
+        assert "said a \uff02word\uff02, a \uff3c and \ufffd" in failed.message
+        assert "at 2026-01-01 00:00:00+00:00" in failed.message
+        assert "big 1000000000000000000000000000000" in failed.message
+
     async def test_a_policy_decides_about_what_the_plan_gives_it(self, desk: ScanDesk) -> None:
         text = "package a\nimport rego.v1\ndefault allow := false\nallow if input.risk < 3\n"
         given = scan(policies=[policy(text, "data.a.allow", "risk")], input={"risk": 2})

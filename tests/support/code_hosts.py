@@ -19,7 +19,7 @@ from functions._worker.tasks import TaskFailed
 from tests.support import github_pulls, gitlab_requests
 from tests.support.bare_repository import BareRepository
 from tests.support.forge_projects import kept_project, stored_context, written
-from tests.support.forge_pipelines import composed, counted, validated
+from tests.support.forge_stages import composed, counted, validated
 from tests.support.github_pulls import GithubPulls
 from tests.support.gitlab_requests import GitlabRequests
 from tests.support.jobs import assigned

@@ -40,13 +40,17 @@ class Container:
 
 
 class ContainerEngine:
-    """`images` are those that are there, `remote` those that can be fetched; `faults` are answered first."""
+    """`images` are those that are there, `remote` those that can be fetched; `faults` are answered first.
+
+    `asked` has the bodies by which containers were made.
+    """
 
     def __init__(self) -> None:
         self.images = {"python:3.12"}
         self.remote = {"ghcr.io/acme/tool:1"}
         self.containers: dict[str, Container] = {}
         self.calls: list[tuple[str, str]] = []
+        self.asked: list[dict[str, Any]] = []
         self.faults: list[int] = []
         self._made = 0
         self._running: set[asyncio.Task[None]] = set()
@@ -112,6 +116,7 @@ class ContainerEngine:
             return 404, {"message": f"No such image: {body['Image']}"}
         if any(container.name == name for container in self.containers.values()):
             return 409, {"message": f"Conflict. The container name {name} is already in use"}
+        self.asked.append(body)
         self._made += 1
         made = Container(f"c{self._made}", name, body)
         self.containers[made.container_id] = made
@@ -123,6 +128,7 @@ class ContainerEngine:
         container.process = process = await asyncio.create_subprocess_exec(
             *argv,
             env=env,
+            cwd=container.body.get("WorkingDir"),  # mounts are where they are on the machine
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,

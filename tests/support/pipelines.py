@@ -6,7 +6,7 @@ given is checked by the models of the executors' parameters.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -119,6 +119,8 @@ class ForgeWorker:
 
     client: httpx.AsyncClient
     worker_id: str
+    executors: Sequence[str] = tuple(MODELS)
+    """Those that it offers."""
     outputs: dict[str, Model | Mapping[str, Any]] = field(default_factory=lambda: dict(OUTPUTS))
     failures: defaultdict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     held: set[str] = field(default_factory=set)
@@ -135,11 +137,11 @@ class ForgeWorker:
         return {one["task_id"]: one["parameters"] for one in self.given if one["flow_id"] == pipeline_id}
 
     async def register(self) -> None:
-        """Offer all executors of the forge."""
+        """Offer its executors."""
         about = {
             "worker_id": self.worker_id,
             "delivery": "pull",
-            "capabilities": [f"forge:{name}" for name in MODELS],
+            "capabilities": [f"forge:{name}" for name in self.executors],
             "slots": 20,
         }
         answer = await self.client.post("/api/v1/workers", json=about)
@@ -178,9 +180,11 @@ class ForgeWorker:
 
 
 @asynccontextmanager
-async def forge_worker(client: httpx.AsyncClient) -> AsyncIterator[ForgeWorker]:
+async def forge_worker(
+    client: httpx.AsyncClient, executors: Sequence[str] = tuple(MODELS)
+) -> AsyncIterator[ForgeWorker]:
     """Run a worker of the forge, with an id of its own, for as long as the context is open."""
-    worker = ForgeWorker(client, f"forge-{uuid4().hex[:8]}")
+    worker = ForgeWorker(client, f"forge-{uuid4().hex[:8]}", executors)
     await worker.register()
     running = asyncio.create_task(worker.work())
     try:

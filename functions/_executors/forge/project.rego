@@ -41,7 +41,8 @@ deny contains message if {
 	some path, lines in input.texts
 	some line in lines
 	some right in rights
-	regex.match(sprintf(`^[\s-]*["']?%s["']?\s*:\s*["']?true`, [right]), line)
+	not startswith(trim_space(line), "#")
+	regex.match(sprintf(`(^|[^A-Za-z0-9_])%s[^A-Za-z0-9_]*:[^A-Za-z0-9_]*true`, [right]), line)
 	message := sprintf("%s asks for %s", [path, right])
 }
 

@@ -14,13 +14,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
 
-from functions._core.executors.execute import Limits, ProgramParameters
+from functions._core.executors.execute import Limits
 from functions._core.executors.forge import RunTestsParameters
 from functions._core.executors.table import EXECUTORS, FORGE
-from functions._core.forge.stages import ComposedCode, Score, TestedCode
+from functions._core.forge.stages import TestedCode
 from functions._core.records.values import TaskType
+from functions._executors.forge.contained_suite import ContainedSuite
 from functions._executors.forge.suite import (
     PROJECT,
+    ProjectTests,
     SuiteEnd,
     command,
     judged,
@@ -46,15 +48,6 @@ SECONDS = 300.0
 
 LIMITS = Limits(cpu_seconds=900, memory_mb=2_048, file_mb=64, processes=256, open_files=1_024)
 """What tests may use."""
-
-
-class ProjectTests(ProgramParameters):
-    """The tests of a project as a program."""
-
-    code: ComposedCode
-    """See `RunTestsParameters`."""
-    min_coverage: Score
-    """See `RunTestsParameters`."""
 
 
 class ProjectSuite(ProgramExecutor[ProjectTests]):
@@ -110,7 +103,9 @@ class ForgeRunTestsExecutor(JobExecutor[RunTestsParameters]):
             self._seconds = -1.0
         if not 1 <= self._seconds <= 86_400:  # noqa: PLR2004 - a day
             raise ValueError("WORKER_FORGE_TEST_SECONDS is no number of seconds from 1 to 86400")
-        self._suite: JobExecutor[Any] = ProjectSuite(settings)
+        image = settings.environment.get(f"{PREFIX}FORGE_TEST_IMAGE", "").strip()
+        self._suite: JobExecutor[Any] = ContainedSuite(settings, image) if image else ProjectSuite(settings)
+        self._tools = () if image else ("pytest", "pytest_cov")
         self._begun: dict[str, float] = {}
 
     async def start(self, context: JobContext[RunTestsParameters]) -> JobHandle:
@@ -142,7 +137,7 @@ class ForgeRunTestsExecutor(JobExecutor[RunTestsParameters]):
 
     async def check(self) -> Sequence[ToolCheck]:
         """Look at where tests run, and what runs them."""
-        return (*await self._suite.check(), *(_package(name) for name in ("pytest", "pytest_cov")))
+        return (*await self._suite.check(), *map(_package, self._tools))
 
     async def aclose(self) -> None:
         """End all tests."""

@@ -16,7 +16,8 @@ from pathlib import Path, PurePath
 from signal import SIGKILL
 from typing import Any, NamedTuple
 
-from functions._core.forge.stages import ComposedCode, TestedCode
+from functions._core.executors.execute import ProgramParameters
+from functions._core.forge.stages import ComposedCode, Score, TestedCode
 from functions._executors.artifacts import ArtifactsRefused, files_in
 from functions._executors.forge.projects import keep_bytes, unpacked
 from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, JobSucceeded
@@ -49,6 +50,15 @@ SAID = 2_000
 
 DIGITS = 6
 CODE_IS_EXCLUDED = ("if __name__ == .__main__.:", "if TYPE_CHECKING:")
+
+
+class ProjectTests(ProgramParameters):
+    """The tests of a project, as what runs them takes them."""
+
+    code: ComposedCode
+    """See `RunTestsParameters`."""
+    min_coverage: Score
+    """See `RunTestsParameters`."""
 
 
 class SuiteEnd(NamedTuple):

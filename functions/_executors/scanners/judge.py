@@ -18,6 +18,8 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 MOST_FAULTS = 200
@@ -40,6 +42,13 @@ WATCH_SECONDS = 0.02
 
 MOST_TEXT = 64 * 1024
 """Characters of a file that is given as a text."""
+
+MOST_NUMBER = 2**53
+"""Whole numbers that JSON keeps are smaller."""
+
+WIDE = {ord('"'): "\uff02", ord("\\"): "\uff3c"}
+UNSAFE = re.compile("[\x00-\x1f\x7f]")
+"""What regopy prints as it is, and a reader of JSON takes for its own."""
 
 MOST_VALUE = 1_000
 """Characters of a value in a Dockerfile."""
@@ -161,12 +170,48 @@ def faults_of(validator: Any, document: Any) -> Iterator[tuple[str, str, str]]: 
 
 def rego_results(request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the result of each policy about the input, or about the documents where none is given."""
-    from regopy import Interpreter
+    from regopy import Interpreter, output
 
+    # regopy does not escape what it prints: whoever writes a quote could write the rest of an answer.
+    output.json = SimpleNamespace(loads=partial(json.loads, object_pairs_hook=once), dumps=json.dumps)
     found = files_of(request)
-    about = request.get("input", found)
+    try:
+        about = for_rego(request.get("input", found))
+    except RecursionError:
+        return {"results": ["what it is asked about is nested too deep"] * len(request["policies"]), "unread": []}
     results = [result_of(Interpreter(), policy, about) for policy in request["policies"]]
     return {"results": results, "unread": found["unread"]}
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; raise `ValueError` where it says a member twice."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a member is said twice")
+    return dict(pairs)
+
+
+def for_rego(value: Any) -> Any:  # noqa: ANN401 - any document
+    """Return a document of what regopy takes and gives back unharmed: JSON, without quotes and backslashes in strings.
+
+    They become the wide ones, control characters a mark; times and numbers that it cannot hold become strings.
+    """
+    if isinstance(value, dict):
+        members: dict[str, Any] = {}
+        for key, inner in value.items():
+            name = str(for_rego(key))
+            while name in members:  # what hides behind another one is looked at, too
+                name += "'"
+            members[name] = for_rego(inner)
+        return members
+    if isinstance(value, list | tuple | set):
+        return [for_rego(one) for one in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) < MOST_NUMBER:
+        return value
+    if isinstance(value, float) and abs(value) < float("inf"):
+        return value
+    return UNSAFE.sub("\ufffd", str(value).translate(WIDE)).encode(errors="replace").decode()
 
 
 def result_of(rego: Any, policy: Mapping[str, str], about: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -179,6 +224,8 @@ def result_of(rego: Any, policy: Mapping[str, str], about: Any) -> Any:  # noqa:
         return "; ".join(FAULT.findall(str(error)))[:SAID] or "it cannot be read"
     if not found.ok():
         return "; ".join(FAULT.findall(str(found)))[:SAID] or "it cannot be evaluated"
+    if any(one.bindings.keys() - {"result"} for one in found.results):
+        return "its answer cannot be told apart"
     return [one.bindings["result"] for one in found.results if "result" in one.bindings][:1]
 
 
