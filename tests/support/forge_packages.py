@@ -46,7 +46,7 @@ ENV COLOUR=green \\
     TASTE="very good"
 EXPOSE 8080
 RUN pip install .
-CMD ["--port", "8080"]
+CMD ["shop", "--port", "8080"]
 """
 CHART = {
     "chart/Chart.yaml": "apiVersion: v2\nname: shop\nversion: 0.0.1\nappVersion: '1'\n",
