@@ -83,13 +83,15 @@ class FolderStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _without_links(path.parent)
-            file = _LocalFile(beside, os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             try:
-                file.write(data)
-                file.close()
+                with os.fdopen(
+                    os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb"
+                ) as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())  # else a machine that stops may leave an empty file by that name
                 os.link(beside, path)
             finally:
-                file.discard()
                 beside.unlink(missing_ok=True)
         except FileExistsError:
             return False

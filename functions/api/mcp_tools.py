@@ -46,6 +46,9 @@ READING = (
     "get_freeze_status",
     "list_active_freezes",
     "get_plan_schema",
+    "list_pipelines",
+    "get_pipeline",
+    "list_templates",
 )
 """Operations that change nothing."""
 
@@ -59,11 +62,13 @@ CHANGING = (
     "adjust_flow",
     "retry_ticket",
     "run_schedule",
+    "begin_pipeline",
 )
 """Operations that begin something, or that another one takes back."""
 
 CONFIRMED = (
     "cancel_flow",
+    "cancel_pipeline",
     "approve_flow",
     "deny_flow",
     "redrive_flow",

@@ -99,7 +99,7 @@ async def list_pipelines(
     cursor: Cursor = None,
     limit: Pages = PAGE,
 ) -> PipelinePage:
-    """Return pipelines, the newest first.
+    """Return pipelines, the newest first, without those whose plan was refused.
 
     With a `status`, those among the next `limit` that have it: a page may hold fewer, or none; its `cursor` goes on.
     """

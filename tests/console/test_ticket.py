@@ -2,13 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.console.browser import Person, title
+from tests.support.pipelines import BY_PERSON, PIPELINES, WHEEL, forge_worker, seen
 from tests.support.processes import Platform
-from tests.support.world import decision, task
+from tests.support.world import decision, task, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session")]
 
@@ -88,3 +91,23 @@ async def test_a_question_is_answered_with_its_form(person: Person, platform: Pl
     await expect(page.locator("h1 + .badge")).to_have_text("completed")
     await expect(part(page, "The question")).to_contain_text("approved")
     await expect(part(page, "The question")).to_contain_text('"amount": 7')
+
+
+async def test_who_reviews_a_pipeline_of_the_forge_sees_score_reason_and_artifacts(
+    person: Person, platform: Platform
+) -> None:
+    async with httpx.AsyncClient(base_url=platform.url) as client, forge_worker(client) as worker:
+        worker.outputs["approve/gate"] = BY_PERSON.but(reason=f"0.72 is below 0.9 {ATTACK}")
+        begun = await client.post(PIPELINES, json={"artifact_id": "acme/shop"})
+        pipeline_id = begun.json()["pipeline_id"]
+
+        async def waits() -> dict[str, Any] | None:
+            review: dict[str, Any] | None = (await seen(client, pipeline_id))["review"]
+            return review
+
+        review = await until(waits, "the review")
+        page = await person.tab(f"/console/tickets/{review['ticket_id']}")
+        made = part(page, "What the forge has made")
+        for words in ("0.72", f"0.72 is below 0.9 {ATTACK}", "acme/shop:wheel", WHEEL.location, WHEEL.checksum):
+            await expect(made).to_contain_text(words)
+        await client.post(f"/api/v1/tickets/{review['ticket_id']}/deny", json={"reason": "seen"})

@@ -56,6 +56,7 @@ def test_the_wheel_holds_both_packages_with_their_data_and_nothing_else(wheel: P
         "js",
         "json",
         "py",
+        "rego",
         "sql",
         "svg",
         "typed",

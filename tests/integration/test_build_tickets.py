@@ -9,7 +9,7 @@ import pytest
 from tests.support.forge_pipelines import pipeline
 from tests.support.http_workers import HttpWorkers
 from tests.support.one_machine import OneMachine, one_machine
-from tests.support.pipelines import PIPELINES, ForgeWorker, forge_worker, seen
+from tests.support.pipelines import COMPOSED, PIPELINES, ForgeWorker, forge_worker, seen
 from tests.support.processes import free_port
 from tests.support.world import decision, task, until
 
@@ -94,7 +94,7 @@ async def test_the_third_of_three_pipelines_waits_where_two_may_be_made(
     assert forge.order(third) == []
     forge.held.clear()
     for assignment in [one for one in forge.given if one["task_id"] == "compose_code"][:1]:
-        await forge.report(assignment, status="COMPLETED", output=forge.outputs["compose_code"].model_dump(mode="json"))
+        await forge.report(assignment, status="COMPLETED", output=COMPOSED.model_dump(mode="json"))
     assert (await platform.ended(third))["status"] == "COMPLETED"
     ended = [(await seen(platform.client, one))["status"] for one in ids]
     assert sorted(ended) == ["COMPLETED", "COMPLETED", "RUNNING"]

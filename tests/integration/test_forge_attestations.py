@@ -24,6 +24,7 @@ from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from functions._executors.artifacts import ArtifactsRefused
+from functions._executors.forge import signing
 from functions._executors.forge.attestations import Attestations, signing_check
 from functions._executors.forge.signing import SigningFailed, signer_of
 from functions._executors.settings import ExecutorSettings
@@ -97,6 +98,35 @@ class TestLists:
         (build.project / name).write_text(text)
         with pytest.raises(ArtifactsRefused, match=why):
             build.vouch()
+
+    def test_lists_are_valid_whatever_a_project_asks_for(self, tmp_path: Path) -> None:
+        build = AttestedBuild(tmp_path, None)
+        lines = [
+            "a @ file:///etc/passwd",
+            "torch==2.0+cu118",
+            "x[y,z]>=1,<2; python_version > '3'",
+            "old; python_version < '3'",
+            "b==1.*",
+            "c===any_thing",
+            "../local",
+            "-e git+https://example.com/x",
+            "--find-links https://example.com",
+            "ünï\x1b[31m\u2028",
+            "rich==99.0  # pinned elsewhere",
+            f"d==1 --hash=sha256:{'1' * 64} --hash=sha256:{'2' * 64}",
+            "httpx",
+        ]
+        (build.project / "requirements.txt").write_text("\n".join(lines))
+        made = build.vouch()
+        text = build.read(made.sbom.cyclonedx).decode()
+        assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+        assert validate_full_spdx_document(parse_file(str(build.path(made.sbom.spdx)))) == []
+        listed = {one["name"]: one for one in json.loads(text)["components"]}
+        assert {"a", "torch", "x", "b", "c", "../local", "rich", "d", "httpx"} <= listed.keys()
+        assert "old" not in listed
+        assert listed["torch"]["purl"] == "pkg:pypi/torch@2.0%2Bcu118"
+        assert "licenses" not in listed["rich"], "the one that is installed is another version"
+        assert "hashes" not in listed["d"], "nothing says which of its files is meant"
 
     def test_a_link_in_a_project_is_not_followed(self, tmp_path: Path) -> None:
         build = AttestedBuild(tmp_path, None)
@@ -219,6 +249,15 @@ class TestSignatures:
         made = [one._replace(sha256="0" * 64) for one in build.made()]
         with pytest.raises(SigningFailed, match="it has another hash"):
             build.vouch(made)
+
+    def test_a_file_that_is_too_large_for_ed25519_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(signing, "MOST_IN_MEMORY", 500)
+        large = AttestedBuild(tmp_path, new_key(tmp_path / "a.key", "ED25519"))
+        with pytest.raises(SigningFailed, match="more than 500 bytes, which Ed25519 cannot sign"):
+            large.vouch()
+        assert AttestedBuild(tmp_path, new_key(tmp_path / "b.key")).vouch().files[WHEEL].signature
 
     def test_two_files_of_one_name_are_refused(self, build: AttestedBuild) -> None:
         with pytest.raises(ArtifactsRefused, match="one name"):

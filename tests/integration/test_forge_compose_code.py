@@ -248,6 +248,13 @@ class TestAnswers:
         assert not failed.retryable
         assert len(below(tmp_path, "evil.txt")) == 1, "that of the template alone"
 
+    async def test_without_copier_nothing_is_composed(
+        self, worker: ExecutorSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("functions._executors.forge.compose_code.find_spec", lambda _: None)
+        failed = await failure(worker, template(tmp_path, {"a.txt": "a"}), HELLO)
+        assert (failed.kind, failed.retryable) == ("no_tool", False)
+
     async def test_a_secret_is_refused(self, worker: ExecutorSettings, tmp_path: Path) -> None:
         chosen = template(tmp_path, {"a.txt": "a"})
         failed = await failure(worker, chosen, {"project_name": "hunter2-hunter2"}, secrets=["/inputs/project_name"])
@@ -285,8 +292,9 @@ class TestHostileTemplate:
     async def test_a_template_that_does_not_end_is_ended(
         self, worker: ExecutorSettings, tmp_path: Path, text: str, kind: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        less = Limits.model_validate({**compose_code.LIMITS.model_dump(), "cpu_seconds": 2})
-        monkeypatch.setattr(compose_code, "LIMITS", less)
+        if kind == "template_too_costly":
+            less = Limits.model_validate({**compose_code.LIMITS.model_dump(), "cpu_seconds": 2})
+            monkeypatch.setattr(compose_code, "LIMITS", less)
         failed = await failure(worker, template(tmp_path, {"a.txt.jinja": text}), HELLO)
         assert (failed.kind, failed.retryable) == (kind, False)
 
@@ -332,8 +340,8 @@ class TestHostileTemplate:
         pwned = tmp_path / "pwned"
         chosen = template(tmp_path, {"a.txt": "a", "COPIER.yml": f"_tasks: ['touch {pwned}']"}, ASKS)
         assert (await failure(worker, chosen, HELLO)).kind == "bad_template"
-        lying = {"properties": {"project_name": {"type": "string"}}}
-        monkeypatch.setattr(compose_code, "questions_in", lambda _: lying)
+        known = {"properties": {"project_name": {"type": "string"}}}
+        monkeypatch.setattr("functions._executors.forge.compose_code.questions_in", lambda _: known)
         chosen = template(tmp_path, {"a.txt": "a"}, f"{ASKS}_tasks: ['touch {pwned}']\n_jinja_extensions: [os.path]")
         failed = await failure(worker, chosen, HELLO)
         assert failed.kind == "template_failed"

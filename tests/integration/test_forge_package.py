@@ -136,7 +136,7 @@ class TestWhatIsBuilt:
         assert made["image"]["checksum"].startswith("sha256:")
         assert manifest["mediaType"] == made["image"]["media_type"]
         run = config["config"]
-        assert (run["Entrypoint"], run["Cmd"]) == (["/app/bin/shop"], ["--port", "8080"])
+        assert (run.get("Entrypoint"), run["Cmd"]) == (None, ["shop", "--port", "8080"])
         assert (run["User"], run["WorkingDir"], run["ExposedPorts"]) == ("65532:65532", "/app", {"8080/tcp": {}})
         assert {"COLOUR=green", "TASTE=very good", "PYTHONPATH=/app"} <= {*run["Env"]}
         assert layers[0]["app/shop/__init__.py"] == LIBRARY["src/shop/__init__.py"].encode()

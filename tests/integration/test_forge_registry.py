@@ -378,6 +378,24 @@ class TestBases:
         assert manifest["annotations"]["org.opencontainers.image.base.digest"].startswith("sha256:")
         assert "the base image has to bring: fastapi" in desk.log
 
+    @pytest.mark.parametrize(
+        ("said", "runs"),
+        [
+            ("", (["base-entry"], ["python3"])),
+            ('ENTRYPOINT ["x"]', (["x"], None)),
+            ('CMD ["y"]', (["base-entry"], ["y"])),
+            ("CMD y $HOME", (["base-entry"], ["/bin/sh", "-c", "y $HOME"])),
+        ],
+    )
+    async def test_an_image_runs_what_its_dockerfile_says_else_what_its_base_does(
+        self, tmp_path: Path, server: RegistryServer, said: str, runs: tuple[list[str] | None, ...]
+    ) -> None:
+        known = self.put_base(server, config={"Entrypoint": ["base-entry"], "Cmd": ["python3"]})
+        desk = self.desk_with(tmp_path, server, known)
+        made = by_kind(await desk.run({"Dockerfile": f"FROM python\n{said}\n", "app.py": ""}))
+        run = read_layout(desk.content(made["image"]))[1]["config"]
+        assert (run.get("Entrypoint"), run.get("Cmd")) == runs
+
     async def test_a_base_for_many_platforms_is_taken_for_one(self, tmp_path: Path, server: RegistryServer) -> None:
         known = self.put_base(server)
         kind = "application/vnd.oci.image.manifest.v1+json"

@@ -18,6 +18,7 @@ from functions._worker.tasks import TaskFailed
 from tests.conftest import require
 from tests.support.forge_projects import hash_of, written
 from tests.support.forge_templates import COPIER, SERVICE, card, committed, git, select, settings_for
+from tests.support.git_http import GitServer
 
 WAYS = [pytest.param("on", marks=pytest.mark.slow), "off"]
 
@@ -105,7 +106,7 @@ async def test_a_template_of_flow_c_has_its_version(tmp_path: Path, monkeypatch:
 
 
 class TestRepository:
-    async def test_the_newest_version_is_taken_and_kept_for_an_hour(
+    async def test_the_newest_version_is_kept_for_an_hour(
         self, settings: ExecutorSettings, repository: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first = await select(settings, of_git(repository))
@@ -233,6 +234,34 @@ class TestRepository:
         git(repository, "commit", "-q", "-m", "a submodule")
         git(repository, "tag", "v4")
         assert "submodule" in (await failure(worker, of_git(repository))).message
+
+
+class TestHttp:
+    async def test_a_repository_over_http_with_a_token_of_the_owner(self, tmp_path: Path, repository: Path) -> None:
+        async with GitServer(repository.parent) as server:
+            server.token = "secret-of-git"
+            source = {"git": f"{server.url}/service/.git"}
+            allowed = {"WORKER_REPOSITORIES": f"{server.url}/**"}
+            refused = await failure(settings_for(tmp_path, **allowed), card(source=source))
+            assert (refused.kind, refused.retryable) == ("git_failed", True)
+            token = {
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": f"http.{server.url}/.extraHeader",
+                "GIT_CONFIG_VALUE_0": "Authorization: Bearer secret-of-git",
+                "WORKER_FORGE_SELECT_TEMPLATE_PASS": "GIT_CONFIG_COUNT,GIT_CONFIG_KEY_0,GIT_CONFIG_VALUE_0",
+            }
+            output = await select(settings_for(tmp_path, **allowed, **token), card(source=source))
+            assert (output["version"], output["commit"]) == ("v1.10.0", git(repository, "rev-parse", "v1.10.0"))
+            assert server.requests[-1].headers["git-protocol"] == "version=2"
+            assert server.requests[-1].path == "/service/.git/git-upload-pack"
+
+    async def test_a_redirect_leads_nowhere(self, tmp_path: Path, repository: Path) -> None:
+        async with GitServer(repository.parent) as secret, GitServer(repository.parent) as server:
+            server.elsewhere = secret.url
+            settings = settings_for(tmp_path, WORKER_REPOSITORIES=f"{server.url}/**")
+            failed = await failure(settings, card(source={"git": f"{server.url}/service/.git"}))
+            assert failed.kind == "git_failed"
+            assert (len(server.requests), secret.requests) == (1, [])
 
 
 class TestFolder:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.forge_desk import ForgeDesk
 from tests.support.forge_projects import kept_project, stored_context
-from tests.support.forge_shipped import NAMES, ODD, rendered
+from tests.support.shipped_templates import NAMES, ODD, rendered
 
 QUICK = "python-service"
 """It has files of all kinds; the others take as long."""

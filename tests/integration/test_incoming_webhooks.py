@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -175,7 +176,8 @@ async def test_every_secret_is_compared_in_constant_time(api: Api, monkeypatch: 
         return hmac_compare(ours, theirs)
 
     hmac_compare = hmac.compare_digest
-    monkeypatch.setattr(hmac, "compare_digest", compare)
+    library = SimpleNamespace(compare_digest=compare, new=hmac.new)
+    monkeypatch.setattr("functions.api.message_proofs.hmac", library)
     both = (WEBHOOK_SECRET, "another secret of pipelines")
     api.app.state.services = replace(services, webhooks=replace(services.webhooks, pipeline_secrets=both))
     ticket = await assigned(api)

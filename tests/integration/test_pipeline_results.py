@@ -10,9 +10,21 @@ import pytest
 
 from functions._core.events.commands import CancelRequest, TicketApproval, TicketDenial
 from functions._core.events.envelope import CloudEvent
-from functions._core.events.pipelines import RESULTS, CodeForgeArtifact, ForgeValidation, PipelineResult
+from functions._core.events.pipelines import (
+    LABEL,
+    PIPELINE_KEY,
+    RESULTS,
+    CodeForgeArtifact,
+    ForgeValidation,
+    PipelineResult,
+    PipelineState,
+)
+from functions._core.forge import pipeline as forge
+from functions._core.forge.progress import ForgeStatus
 from functions._core.forge.results import MOST_BYTES
+from functions._core.forge.stages import STAGES
 from functions._core.records.values import ticket_id_of
+from functions._observability.catalogue import FORGE_STAGES, PIPELINE_ENDS
 from tests.support.forge_pipelines import CAPABILITIES, does, failed, output, pipeline
 from tests.support.world import LocalWorld, decision, report_event, running_world, task, until
 
@@ -271,3 +283,12 @@ async def finish(world: LocalWorld, stage: str) -> None:
     await until(given, f"{stage} is assigned")
     assignment = next(one for one in world.workers.assignments if one["parameters"]["provider"] == name)
     await world.platform.report(report_event(assignment, **world.workers.behave(assignment) or {}))
+
+
+def test_words_that_are_said_twice_are_the_same() -> None:
+    # Every process has these; few import the forge.
+    assert (LABEL, PIPELINE_KEY) == (forge.LABEL, forge.CONCURRENCY_KEY)
+    assert FORGE_STAGES == STAGES
+    states = {state.value for state in PipelineState}
+    assert {state.lower() for state in states - {"REQUIRES_APPROVAL"}} == set(PIPELINE_ENDS)
+    assert states == {state.value for state in ForgeStatus} - {"PENDING", "RUNNING"}

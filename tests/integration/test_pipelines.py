@@ -191,6 +191,36 @@ async def test_a_merge_request_is_waited_for_and_shown(machine: OneMachine, work
     assert (ended["status"], ended["git_mr_url"], ended["approval_required"]) == ("COMPLETED", MERGED.url, True)
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"outcome": "REVIEW", "score": 10**30, "review": {"a": 1}, "reason": "r" * 9_000},
+        {"outcome": "MAYBE", "score": "0.99", "reason": None},
+        {"outcome": ["APPROVED"], "score": -1, "reason": 7},
+    ],
+)
+async def test_a_verdict_that_nobody_understands_is_put_before_a_person(
+    machine: OneMachine, worker: ForgeWorker, output: dict[str, Any]
+) -> None:
+    worker.outputs |= {"approve/gate": output, "package": {**PACKAGED.model_dump(mode="json"), "artifacts": "none"}}
+    waiting = await at(machine.client, (await begun(machine.client))["pipeline_id"], "REQUIRES_APPROVAL")
+    assert (waiting["score"], waiting["git_mr_url"], waiting["artifacts"]) == (None, None, [])
+    assert waiting["review"]
+    made = await machine.client.get(f"{PIPELINES}/{waiting['pipeline_id']}/artifacts")
+    assert (made.status_code, made.json()["items"]) == (200, [])
+    denied = await machine.client.post(f"/api/v1/tickets/{waiting['review']['ticket_id']}/deny", json={})
+    assert denied.status_code == 202
+    assert (await at(machine.client, waiting["pipeline_id"]))["status"] == "REJECTED"
+
+
+async def test_the_address_of_a_merge_request_is_one_that_a_browser_opens(
+    machine: OneMachine, worker: ForgeWorker
+) -> None:
+    worker.outputs |= {"approve/gate": BY_REQUEST, "approve/merge_request": {"url": "javascript:alert(1)"}}
+    ended = await at(machine.client, (await begun(machine.client))["pipeline_id"])
+    assert (ended["status"], ended["git_mr_url"]) == ("COMPLETED", None)
+
+
 async def test_a_pipeline_is_cancelled_and_listed(machine: OneMachine, worker: ForgeWorker) -> None:
     worker.held.add("compose_code")
     pipeline_id = (await begun(machine.client))["pipeline_id"]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Mapping
 from hashlib import sha256
@@ -45,7 +46,7 @@ ENV COLOUR=green \\
     TASTE="very good"
 EXPOSE 8080
 RUN pip install .
-CMD ["--port", "8080"]
+CMD ["shop", "--port", "8080"]
 """
 CHART = {
     "chart/Chart.yaml": "apiVersion: v2\nname: shop\nversion: 0.0.1\nappVersion: '1'\n",
@@ -154,3 +155,40 @@ def read_layout(data: bytes) -> tuple[Output, Output, list[dict[str, bytes]]]:
     layers = [blob(one) for one in manifest["layers"]]
     assert len(config["rootfs"]["diff_ids"]) == len(layers)
     return manifest, config, [in_archive(layer) for layer in layers]
+
+
+def main(store: Path, plan: Path) -> None:
+    """Keep a project in a store, and write a plan that packages it."""
+    desk = PackageDesk(store.parent.resolve())
+    given = {"provider": "forge_package", "artifact_id": "acme/shop", "version": "1.2.0", "code": desk.code(SERVICE)}
+    undo = {
+        "provider": "forge_package",
+        "artifact_id": "acme/shop",
+        "pushed": {"$output": "package", "path": "/pushed"},
+    }
+    task = {
+        "task_id": "package",
+        "task_type": "BUILD",
+        "description": "package the shop",
+        "parameters": given,
+        "compensation": {"parameters": undo},
+    }
+    plan.write_text(
+        json.dumps(
+            {
+                "decision_id": "package-1",
+                "plan_id": "package",
+                "intent_id": "try-it",
+                "final_decision": "approve",
+                "cognitive_plan": {
+                    "plan_id": "package",
+                    "tasks": [task],
+                    "result": {"$output": "package", "path": "/artifacts/3/location"},
+                },
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -6,7 +6,7 @@ given is checked by the models of the executors' parameters.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -119,7 +119,9 @@ class ForgeWorker:
 
     client: httpx.AsyncClient
     worker_id: str
-    outputs: dict[str, Model] = field(default_factory=lambda: dict(OUTPUTS))
+    executors: Sequence[str] = tuple(MODELS)
+    """Those that it offers."""
+    outputs: dict[str, Model | Mapping[str, Any]] = field(default_factory=lambda: dict(OUTPUTS))
     failures: defaultdict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     held: set[str] = field(default_factory=set)
     waiting: dict[str, Assignment] = field(default_factory=dict)
@@ -135,11 +137,11 @@ class ForgeWorker:
         return {one["task_id"]: one["parameters"] for one in self.given if one["flow_id"] == pipeline_id}
 
     async def register(self) -> None:
-        """Offer all executors of the forge."""
+        """Offer its executors."""
         about = {
             "worker_id": self.worker_id,
             "delivery": "pull",
-            "capabilities": [f"forge:{name}" for name in MODELS],
+            "capabilities": [f"forge:{name}" for name in self.executors],
             "slots": 20,
         }
         answer = await self.client.post("/api/v1/workers", json=about)
@@ -166,7 +168,7 @@ class ForgeWorker:
             await self.report(assignment, status="FAILED", error=self.failures[task_id].pop(0))
         else:
             output = self.outputs.get(task_id)
-            said = {} if output is None else output.model_dump(mode="json", exclude_none=True)
+            said = output.model_dump(mode="json", exclude_none=True) if isinstance(output, Model) else output or {}
             await self.report(assignment, status="COMPLETED", output=said)
 
     async def report(self, assignment: Assignment, **said: Any) -> None:
@@ -178,9 +180,11 @@ class ForgeWorker:
 
 
 @asynccontextmanager
-async def forge_worker(client: httpx.AsyncClient) -> AsyncIterator[ForgeWorker]:
+async def forge_worker(
+    client: httpx.AsyncClient, executors: Sequence[str] = tuple(MODELS)
+) -> AsyncIterator[ForgeWorker]:
     """Run a worker of the forge, with an id of its own, for as long as the context is open."""
-    worker = ForgeWorker(client, f"forge-{uuid4().hex[:8]}")
+    worker = ForgeWorker(client, f"forge-{uuid4().hex[:8]}", executors)
     await worker.register()
     running = asyncio.create_task(worker.work())
     try:

@@ -4,12 +4,15 @@ Pull, push (at once, and in parts), content management, and the token service of
 What is uploaded has to have the digest that it is uploaded by; a manifest names blobs that are there.
 """
 
+import asyncio
 import hashlib
 import json
 import re
+import sys
 from base64 import b64decode
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -83,9 +86,8 @@ class RegistryServer(Loopback):
         if found is None:
             return Answer(200) if request.path == "/v2/" else _error(404, "NAME_UNKNOWN")
         name, kind, what = found["name"], found["kind"], found["what"]
-        if kind == "blobs/uploads":
-            return self._upload(request, name, what)
-        return (self._blob if kind == "blobs" else self._manifest)(request, name, what)
+        ways = {"blobs/uploads": self._upload, "blobs": self._blob, "manifests": self._manifest, "tags": self._tags}
+        return ways[kind](request, name, what)
 
     def _known(self, request: Request) -> bool:
         said = request.headers.get("authorization", "")
@@ -152,6 +154,9 @@ class RegistryServer(Loopback):
         text, kind = there.manifests[found]
         return Answer(200, text, {"content-type": kind, "docker-content-digest": found})
 
+    def _tags(self, _: Request, name: str, __: str) -> Answer:
+        return _json(200, {"name": name, "tags": sorted(self.repository(name).tags)})
+
     def _put(self, request: Request, there: Repository, what: str) -> Answer:
         manifest = request.json
         named = [manifest["config"], *manifest["layers"]]
@@ -171,4 +176,20 @@ def digest(data: bytes) -> str:
 
 
 def _error(status: int, code: str) -> Answer:
-    return Answer(status, json.dumps({"errors": [{"code": code}]}).encode(), {"content-type": "application/json"})
+    return _json(status, {"errors": [{"code": code}]})
+
+
+def _json(status: int, body: object) -> Answer:
+    return Answer(status, json.dumps(body).encode(), {"content-type": "application/json"})
+
+
+async def serve(file: Path) -> None:
+    """Serve a registry, and write where it is."""
+    async with RegistryServer() as server:
+        text = f"export WORKER_FORGE_REGISTRY_URL={server.url}\n"
+        await asyncio.to_thread(file.write_text, text, encoding="utf-8")
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1])))

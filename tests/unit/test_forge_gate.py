@@ -76,12 +76,12 @@ def test_coverage_that_is_just_the_minimum_or_that_nothing_measured_is_no_reason
 
 
 def test_a_policy_that_denies_or_a_critical_finding_is_rejected_whatever_the_score() -> None:
-    denied = gate_verdict(composed(), validated(0.49, capped_by="policy: it runs as root"), counted(), "person")
+    denied = gate_verdict(composed(), validated(0.49, capped_by="denied by checkov"), counted(), "person")
     assert (denied.outcome, denied.review) == (GateOutcome.REJECTED, None)
-    assert denied.reason == "the score is 0.694, but policy: it runs as root"
+    assert denied.reason == "the score is 0.694, but the quality is capped: denied by checkov"
     critical = gate_verdict(composed(), validated(1.0, issues={"critical": 1}), counted(), "person")
     assert (critical.outcome, critical.score) == (GateOutcome.REJECTED, 1.0)
-    assert critical.reason == "the score is 1, but it has 1 critical finding"
+    assert critical.reason == "the score is 1, but it has a critical finding"
 
 
 def test_who_decides_is_told_what_was_found() -> None:

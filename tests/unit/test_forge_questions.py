@@ -73,6 +73,7 @@ def test_the_schema_is_one_of_json_schema() -> None:
         ("'a b': x", "whose name is no word"),
         ("- a", "no mapping"),
         ("\n".join(f"q{n}: x" for n in range(101)), "more than 100 questions"),
+        ("\n".join(f"q{n}: {{type: str, help: {'x' * 900}}}" for n in range(90)), "more than 65536 bytes"),
     ],
 )
 def test_a_template_that_could_do_more_than_render_is_refused(text: str, why: str) -> None:

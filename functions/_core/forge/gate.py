@@ -73,9 +73,8 @@ def _exact(number: Decimal | float) -> Decimal:
 def _forbidden(validation: ValidatedCode) -> str:
     """Return why nobody may approve the code; empty for no reason."""
     if validation.capped_by:
-        return validation.capped_by[:MOST_REASON]
-    critical = _found(validation, "critical")
-    return f"it has {critical} critical {'finding' if critical == 1 else 'findings'}" if critical else ""
+        return f"the quality is capped: {validation.capped_by[:MOST_REASON]}"
+    return "it has a critical finding" if _found(validation, "critical") else ""
 
 
 def _doubts(tests: TestedCode) -> Iterator[str]:

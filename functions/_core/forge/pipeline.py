@@ -263,12 +263,10 @@ def _approve(request: PipelineRequest, flow_id: str) -> dict[str, Any]:
 
     A verdict that is not known is put before a person. An output leaves out what it does not say.
     """
-    code = {"$input": "/code"}
-    measured = {"code": code, "validation": {"$input": "/validation"}, "tests": {"$input": "/tests"}}
     gate = {
         "task_id": "gate",
         "description": "Weigh quality, tests and confidence",
-        **_done_by("gate", measured, STAGE_SECONDS["select_template"]),
+        **_done_by("gate", MEASURED, STAGE_SECONDS["select_template"]),
     }
     return {
         "task_id": "approve",
@@ -304,7 +302,7 @@ def _reviews(request: PipelineRequest, flow_id: str) -> list[dict[str, Any]]:
         "when": f'outputs.gate.outcome != "APPROVED" && {by_request}',
         **_done_by(
             "merge_request",
-            {**_artifact(request), "code": {"$input": "/code"}, **shown, "package": {"$input": "/package"}},
+            {**_artifact(request), **MEASURED, **shown, "package": {"$input": "/package"}},
             request.review_seconds,
         ),
         "estimated_duration_ms": min(EXPECTED_MS["merge_request"], review_ms // 2),
@@ -373,6 +371,9 @@ def _has_reference(value: object) -> bool:
         return not MARKS.isdisjoint(value) or any(_has_reference(one) for one in value.values())
     return isinstance(value, list | tuple) and any(_has_reference(one) for one in value)
 
+
+MEASURED: Mapping[str, Any] = {name: {"$input": f"/{name}"} for name in ("code", "validation", "tests")}
+"""What the gate weighs, and people see who decide: inputs of the last stage."""
 
 DESCRIPTIONS: Mapping[str, str] = {
     "select_template": "Choose the template that fits best, and bring it",

@@ -38,6 +38,9 @@ LONGEST_ERROR = 2_000
 """Characters of an error; the ticket has all of it."""
 
 
+LONGEST_ADDRESS = 2_048
+
+
 class ForgeStatus(Word):
     """Where a pipeline is."""
 
@@ -151,7 +154,6 @@ def pipeline_view(flow: Flow, tickets: Sequence[Ticket], merge_request_url: str 
     status, ended = _status(flow, tasks), closed_at(flow)
     stages = tuple(_stage(name, tasks) for name in STAGES)
     packaged, gate = packaged_code(tasks), _output(tasks, GATE)
-    score = gate.get("score")
     return PipelineView(
         pipeline_id=flow.flow_id,
         artifact_id=artifact_of(flow),
@@ -164,10 +166,10 @@ def pipeline_view(flow: Flow, tickets: Sequence[Ticket], merge_request_url: str 
         artifacts=() if packaged is None else tuple(_forged(one) for one in packaged.artifacts),
         sbom=None if packaged is None else packaged.sbom.model_dump(include={"format", "version", "components"}),
         signature=None if packaged is None else packaged.signature,
-        score=score if isinstance(score, int | float) else None,
+        score=_share(gate.get("score")),
         approval_required=gate.get("outcome") == "REVIEW",
         review=_review(tasks),
-        git_mr_url=_text(_output(tasks, MERGE_REQUEST).get("url")) or merge_request_url,
+        git_mr_url=_web(_output(tasks, MERGE_REQUEST).get("url")) or _web(merge_request_url),
         created_at=flow.received_at,
         completed_at=ended,
         total_duration_ms=milliseconds(ended - flow.received_at) if ended else None,
@@ -224,10 +226,12 @@ def _status(flow: Flow, tasks: Mapping[str, Ticket]) -> ForgeStatus:
 
 
 def _reviewed(tasks: Mapping[str, Ticket]) -> bool:
-    """Whether people are asked now; a merge request is theirs as soon as a worker has it."""
+    """Whether people are asked now; a merge request is theirs from the word of the gate on, whoever follows it."""
     person, merge_request = tasks.get(PERSON), tasks.get(MERGE_REQUEST)
-    asked = merge_request is not None and merge_request.status in {TicketStatus.ASSIGNED, TicketStatus.RUNNING}
-    return asked or (person is not None and waits_for_person(person))
+    asked = _output(tasks, GATE).get("review") == "merge_request"
+    return (asked and merge_request is not None and merge_request.live) or (
+        person is not None and waits_for_person(person)
+    )
 
 
 STAGES_OF: Mapping[TicketStatus, StageStatus] = {
@@ -314,5 +318,12 @@ def _output(tasks: Mapping[str, Ticket], task_id: str) -> Mapping[str, Any]:
     return ticket.output if ticket is not None and isinstance(ticket.output, Mapping) else {}
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _share(value: object) -> float | None:
+    """Return a number between 0 and 1; None for what is none: outputs are what workers say."""
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
+
+
+def _web(value: object) -> str | None:
+    """Return an address that a browser opens; None for any other."""
+    fits = isinstance(value, str) and len(value) <= LONGEST_ADDRESS and value.startswith(("https://", "http://"))
+    return str(value) if fits else None

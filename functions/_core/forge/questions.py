@@ -9,8 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from functions._core.errors import Rejected
+from functions._core.records.json_text import json_size
 
 MOST_QUESTIONS = 100
+MOST_SCHEMA = 64 * 1024
+"""Bytes of all questions as JSON Schema, which are part of an output."""
+
 LONGEST = 1_000
 """Characters of a description, a default and a choice."""
 
@@ -70,8 +74,10 @@ def questions_schema(documents: Sequence[object]) -> Mapping[str, Any]:
         properties[name] = _schema_of(name, question)
         if "default" not in question and question.get("when", True) is True:
             required.append(name)
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {**schema, "required": required} if required else schema
+    schema = {"type": "object", "properties": properties, "additionalProperties": False, "required": required}
+    if json_size(schema) > MOST_SCHEMA:
+        raise _bad(f"asks for so much that its questions have more than {MOST_SCHEMA} bytes")
+    return schema if required else {name: value for name, value in schema.items() if name != "required"}
 
 
 def checked_answers(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:

@@ -151,7 +151,7 @@ def _shipped(template_id: str, description: str, artifact_type: str, language: s
 SHIPPED = (
     _shipped(
         "lambda-function",
-        "A function of AWS Lambda in Python, with its SAM template, tests and a policy of least rights",
+        "A function of AWS Lambda in Python for a queue, a bus or HTTP, with its SAM template, example and tests",
         "function",
         "python",
         *("lambda", "sam", "aws", "serverless", "http"),
@@ -165,7 +165,7 @@ SHIPPED = (
     ),
     _shipped(
         "python-service",
-        "An HTTP service in Python for Knative, which takes CloudEvents, with its image and manifests",
+        "A service in Python for Knative, which takes CloudEvents, with its image, manifests and chart",
         "service",
         "python",
         *("http", "cloudevents", "knative", "kubernetes", "container", "serverless"),

@@ -47,7 +47,7 @@ VARIABLES = {
 }
 """Variables of a rendering: it finds no program, and copier would run git for each file."""
 
-RENDER_SECONDS = 180.0
+RENDER_SECONDS = 100.0
 """How long one rendering may take."""
 
 MOST_FILES, MOST_BYTES = 2_000, 32 * 1024 * 1024
@@ -91,7 +91,9 @@ class ComposeCodeExecutor(ToolExecutor[ComposeCodeParameters]):
         self._model = LanguageModel(settings)
 
     def admit(self, context: Context) -> None:
-        """Refuse a secret among the answers."""
+        """Refuse a secret among the answers, and everything where copier is not installed."""
+        if find_spec("copier") is None:
+            raise _failed("copier is not installed: flowc[forge]", "no_tool")
         given = context.parameters
         why = "a secret is among the inputs, which everybody can read who may read the pipeline"
         context.refuse_secrets((given.inputs, given.instructions), why, "secret_in_inputs")
@@ -210,8 +212,9 @@ def _failed(text: str, kind: str) -> CallFailed:
 
 def _same(one: Path, another: Path) -> Mapping[str, str]:
     """Return the hashes of the files of a project; raise `CallFailed` unless two renderings are the same."""
+    same = packed(one) == packed(another)
     hashes = {folder: hashes_in(folder) for folder in (one, another)}
-    if packed(one) != packed(another):
+    if not same:
         changed = sorted({path for path, _ in hashes[one].items() ^ hashes[another].items()})
         named = ", ".join(changed[:10]) or "the mode of a file"
         raise _failed(f"the template makes other files each time: {named}", "not_deterministic")

@@ -22,7 +22,7 @@ from functions._executors.settings import ExecutorSettings
 from functions._executors.tools import ToolEnd, ToolFailed, ToolJob
 
 ADDRESS = re.compile(
-    r"(?P<scheme>https?|file|ssh)://(?P<user>[a-z_][a-z0-9_-]{0,31}@)?(?!-)[A-Za-z0-9._~:/%+\[\]-]{1,500}"
+    r"(?P<scheme>https?|file|ssh)://(?P<user>[a-z_][a-z0-9_-]{0,31}@)?(?!-)[A-Za-z0-9._~:/%+-]{1,500}"
     r"|(?P<ssh>[a-z_][a-z0-9_-]{0,31}@)[A-Za-z0-9][A-Za-z0-9.-]{0,252}:[A-Za-z0-9_~/][A-Za-z0-9_./~+-]{0,500}"
 )
 """An address, the second one as code hosts show those of ssh: `git@host:owner/name.git`."""
@@ -30,7 +30,7 @@ ADDRESS = re.compile(
 REF = re.compile(r"(?!.*(\.\.|//|\.lock(/|$)))[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}(?<![./])")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
-FETCH_SECONDS = 120.0
+FETCH_SECONDS = 50.0
 """How long git may take, for all that it does."""
 
 LIMITS = Limits(cpu_seconds=60, memory_mb=2_048, file_mb=64, processes=64, open_files=256)

@@ -226,9 +226,9 @@ def _config(
     env |= {"PATH": f"{HOME}/bin:{path}", "PYTHONPATH": HOME, "PYTHONDONTWRITEBYTECODE": "1"}
     commands = sorted(name for name in files if name.startswith("bin/"))
     run |= {"WorkingDir": HOME, "User": NOBODY}
-    if len(commands) == 1:
-        run |= {"Entrypoint": [f"{HOME}/{commands[0]}"], "Cmd": None}
     said, more = _said(dockerfile)
+    if "Entrypoint" in said or ("Cmd" not in said and len(commands) == 1):  # what a base runs is no argument of it
+        run |= {"Entrypoint": [f"{HOME}/{name}" for name in commands], "Cmd": None}
     run |= said
     run["Env"] = [f"{name}={value}" for name, value in (env | more["env"]).items()]
     run["Labels"] = {**(run.get("Labels") or {}), **more["labels"], **labels}

@@ -29,7 +29,7 @@ from functions._executors.services import ServiceApi, ServiceConnection, read_as
 from functions._executors.settings import PREFIX, ExecutorSettings
 
 PATH = "/v1/chat/completions"
-CALL_SECONDS = 240.0
+CALL_SECONDS = 150.0
 """How long an answer may take."""
 
 PAUSES = (1.0, 4.0, 15.0)

@@ -18,11 +18,13 @@ async function load(ctx) {
   const { params: { ticket_id: id }, local: kept } = ctx, at = path`tickets/${id}`;
   const { get } = ctx, near = kept.near ??= new Map();
   const [ticket, why] = await Promise.all([get(at), get(path`why/${id}`), history(kept, at, get)]);
+  const asked = ticket.task_type === 'APPROVE';
   const known = (other) => ENDED.has(near.get(other)?.status) || get(path`tickets/${other}`).then((one) => near.set(other, one), () => null);
-  const [flow, children, log, approval] = await Promise.all([get(path`flows/${ticket.flow_id}`),
-    ticket.children && get('tickets', { flow_id: ticket.flow_id, parent: id, limit: CHILDREN }), ticket.log_bytes > 0 && get(`${at}/logs`), ticket.task_type === 'APPROVE' && get(`${at}/approval`).catch(() => null),
+  const [flow, children, log, approval, made] = await Promise.all([get(path`flows/${ticket.flow_id}`),
+    ticket.children && get('tickets', { flow_id: ticket.flow_id, parent: id, limit: CHILDREN }), ticket.log_bytes > 0 && get(`${at}/logs`), asked && get(`${at}/approval`).catch(() => null),
+    asked && ticket.plan_id?.startsWith('forge:') && get(path`pipelines/${ticket.flow_id}`).catch(() => null),
     ...[ticket.parent ?? [], ticket.dependencies.slice(0, NEAR), ticket.dependants.slice(0, NEAR)].flat().map(known)]);
-  return { ticket, why, entries: kept.entries, flow, children, log, approval, near };
+  return { ticket, why, entries: kept.entries, flow, children, log, approval, made, near };
 }
 
 async function history(kept, at, get) {
@@ -40,6 +42,9 @@ const asks = (one, ctx) => one && panel('The question', h('p.text', h('b', one.m
   one.decision ? [badge(one.decision === 'approved' ? 'completed' : 'failed', one.decision), json(one.output, { title: 'The decision', open: true })]
     : one.status !== 'WAITING' ? soft('Nobody is asked now.') : [soft('It is for ', one.approvers.join(', ') || 'whoever has the role operator', '. ', one.until && ['It can be decided until then: ', since(one.until), '. '], one.then),
       one.may_decide ? h('div.row', button('Approve…', () => decide(one, 'approve', ctx.reload), { class: 'main' }), button('Deny…', () => decide(one, 'deny', ctx.reload), { class: 'risky' })) : h('p', 'You may not decide this.')]);
+
+const forged = ({ ticket, made, near: known }) => made && panel('What the forge has made', facts([['Score', made.score], ['Reason', ticket.dependencies.map((id) => known.get(id)?.output?.reason)]]),
+  json(made.artifacts, { title: 'Artifacts', open: true }));
 
 function timing({ ticket, entries, near }) {
   const list = segments(ticket, { moves: new Map([[ticket.ticket_id, entries.filter((entry) => entry.to_status)]]), tickets: near }, now());
@@ -105,7 +110,7 @@ function view(state, ctx) {
     h('p.small', { role: 'navigation', 'aria-label': 'Where this is' }, link('/console/flows', 'Flows'), ' › ', flowLink(flow.flow_id, flow.decision_id), ticket.parent && [' › ', ticketLink(ticket.parent, state.near.get(ticket.parent)?.task_id ?? 'parent')], ` › ${ticket.task_id}`),
     h('div.row', h('h1.text', ticket.task_id), badge(ticket.status), ticket.slack_state && badge(ticket.slack_state), ticket.critical && badge('plain', '◆ critical path'), h('span.grow'), commandButtons('ticket', [ticket], ctx.reload)),
     ticket.description && h('p.text.soft', ticket.description),
-    because('Why it is where it is', why, why.slack_state ?? ticket.status), asks(state.approval, ctx), timing(state), h('div.grid', tried(state), chosen(state)), h('div.grid', inputs(state), output(state)),
+    because('Why it is where it is', why, why.slack_state ?? ticket.status), asks(state.approval, ctx), forged(state), timing(state), h('div.grid', tried(state), chosen(state)), h('div.grid', inputs(state), output(state)),
     log && panel(`Log of attempt ${log.attempt}`, h('div.row.small.soft', `The last ${bytes(ticket.log_bytes)}`, copy(log.text)), h('pre', { tabindex: '0', class: 'text' }, log.text)), family(state),
     panel('Facts', facts([['Type', words(ticket.task_type)], ['Priority', `${words(ticket.priority)}, score ${ticket.priority_score.toFixed(2)}`], ['Needs', ticket.required_capabilities.join(', ') || 'any worker'],
       ['Condition', ticket.control?.when && h('code', ticket.control.when)], ['Labels', labels(ticket)],

@@ -20,10 +20,10 @@ from jsonschema import Draft7Validator
 from tests.conftest import ROOT, require
 from tests.support.charts import merged, rendered_chart
 from tests.support.dockerfile import stages
-from tests.support.forge_shipped import NAMES, ODD, TEMPLATES, files_of, linted, own_tests, questions, rendered, run
 from tests.support.kubernetes import func_problems, problems
 from tests.support.processes import free_port
 from tests.support.scans import ScanDesk
+from tests.support.shipped_templates import NAMES, ODD, TEMPLATES, files_of, linted, own_tests, questions, rendered, run
 
 PROJECTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{name: (name, {}) for name in NAMES},
