@@ -216,6 +216,7 @@ def test_the_story_has_every_type_that_leaves_a_platform(story: Story) -> None:
     rare |= {"ticket.held_back", "ticket.freeze_excepted"}  # nothing is frozen
     rare |= {"ticket.waiting", "ticket.expanded", "ticket.skipped"}  # its plans are not steered
     rare |= {"sla.policy.applied", "job.leaked"}  # no flow of it is at risk, and no job goes on
+    rare |= {"code-forge.results"}  # nor is one a pipeline
     rare |= {"guard.verdict", "incident.resolved", "incident.escalated"}  # there is no guard, and no playbook
     rare |= {"ticket.hedged", "ticket.hedge_ended", "ticket.not_hedged"}  # nor is a ticket late
     rare |= {"sla.budget.updated", "sla.slo.violated", "sla.freeze.activated", "sla.freeze.resolved"}  # it has no SLOs
