@@ -107,6 +107,8 @@ async def test_a_pipeline_runs_its_stages_in_order_and_shows_what_it_has_made(
         ("compose_code", "bad_template", "FAILED"),
         ("run_tests", "tests_failed", "FAILED"),
         ("package", "timed_out", "TIMED_OUT"),
+        ("validate_code", "timeout", "TIMED_OUT"),
+        ("package", "build_timeout", "TIMED_OUT"),
         ("approve/gate", "rejected", "REJECTED"),
         ("approve/merge_request", "rejected", "REJECTED"),
     ],
@@ -140,6 +142,17 @@ async def test_a_stage_that_fails_stops_the_pipeline(
         gone = await seen(machine.client, pipeline["pipeline_id"])
         assert (gone["stages"][4]["status"], gone["artifacts"]) == ("COMPENSATED", [])
         assert (await machine.client.get(f"{PIPELINES}/{pipeline['pipeline_id']}/artifacts")).json()["items"] == []
+
+
+async def test_a_merge_request_that_nobody_decides_in_time_is_not_opened_again(
+    machine: OneMachine, worker: ForgeWorker
+) -> None:
+    worker.outputs["approve/gate"] = BY_REQUEST
+    worker.failures["approve/merge_request"].append({"type": "timeout", "message": "no end", "retryable": True})
+    asked = {**SHOP, "parameters": {"review_seconds": 600}}
+    pipeline = await at(machine.client, (await begun(machine.client, asked))["pipeline_id"])
+    assert (pipeline["status"], pipeline["stage"]) == ("TIMED_OUT", "approve")
+    assert worker.order(pipeline["pipeline_id"]).count("approve/merge_request") == 1
 
 
 async def test_a_fault_that_passes_is_tried_again(machine: OneMachine, worker: ForgeWorker) -> None:

@@ -307,6 +307,7 @@ def _reviews(request: PipelineRequest, flow_id: str) -> list[dict[str, Any]]:
             request.review_seconds,
         ),
         "estimated_duration_ms": min(EXPECTED_MS["merge_request"], review_ms // 2),
+        "retry": {**RETRY, "non_retryable": [*RETRY["non_retryable"], "timeout"]},  # people are asked once
     }
     person = {
         "task_id": "person",

@@ -28,8 +28,8 @@ M = TypeVar("M", bound=Model)
 REJECTING = frozenset({"rejected", DENIED})
 """Codes of failures that are a verdict on what was made."""
 
-TIME_LIMITS = frozenset({"timed_out", "schedule_to_start", "approval_expired", "no_worker"})
-"""Codes of failures for want of time."""
+TIME_LIMITS = frozenset({"timed_out", "timeout", "build_timeout", "schedule_to_start", "approval_expired", "no_worker"})
+"""Codes of failures for want of time: `timed_out` is the platform's own word, `timeout` that of a worker."""
 
 NOT_THE_CAUSE = "child_failed"
 """The code of a ticket that failed with one below it."""
