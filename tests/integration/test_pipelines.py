@@ -26,6 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEY = "the-key-of-the-first-administrator-0001"
 SHOP: dict[str, Any] = {"artifact_id": "acme/shop", "parameters": {"language": "python", "port": 8080}}
+ANSWERS = [("language", "python"), ("port", 8080), ("host", "a")]
 ENDED = {"COMPLETED", "FAILED", "REJECTED", "CANCELLED", "TIMED_OUT"}
 EVERY = ["select_template", "compose_code", "validate_code", "run_tests", "package", "approve/gate"]
 
@@ -280,6 +281,9 @@ async def test_keys_belong_to_their_callers_and_to_what_was_asked(machine: OneMa
     first = await begun(machine.client, headers={"idempotency-key": "k-1"})
     assert (await begun(machine.client, headers={"idempotency-key": "k-1"}))["pipeline_id"] == first["pipeline_id"]
     assert (await begun(machine.client, headers={"idempotency-key": "k-2"}))["pipeline_id"] != first["pipeline_id"]
+    two, turned = ({**SHOP, "parameters": dict(each)} for each in (ANSWERS, reversed(ANSWERS)))
+    ids = [(await begun(machine.client, one, {"idempotency-key": "k-3"}))["pipeline_id"] for one in (two, turned)]
+    assert ids[0] == ids[1], "an object is the same in any order"
     other = await machine.client.post(
         PIPELINES, json={**SHOP, "artifact_id": "acme/other"}, headers={"idempotency-key": "k-1"}
     )
