@@ -145,6 +145,25 @@ async def test_a_stage_that_fails_stops_the_pipeline(
         assert (await machine.client.get(f"{PIPELINES}/{pipeline['pipeline_id']}/artifacts")).json()["items"] == []
 
 
+async def test_what_cannot_be_taken_away_again_is_not_why_a_pipeline_was_rejected(
+    machine: OneMachine, worker: ForgeWorker
+) -> None:
+    for task_id, kind in (("approve/gate", "rejected"), ("compensate:package", "refused")):
+        worker.failures[task_id].append({"type": kind, "message": f"{kind} it is", "retryable": False})
+    pipeline_id = (await begun(machine.client))["pipeline_id"]
+
+    async def over() -> bool | None:
+        return bool((await machine.client.get(f"/api/v1/flows/{pipeline_id}")).json()["ended_at"]) or None
+
+    await until(over, "the end of the undoing")
+    pipeline = await seen(machine.client, pipeline_id)
+    assert (pipeline["status"], pipeline["stage"]) == ("REJECTED", "approve")
+    assert pipeline["error"] == "approve/gate: rejected it is"
+    stages = {one["name"]: one for one in pipeline["stages"]}
+    assert (stages["package"]["status"], stages["package"]["error"]) == ("COMPLETED", "its work stands: refused it is")
+    assert pipeline["artifacts"] == []
+
+
 async def test_a_merge_request_that_nobody_decides_in_time_is_not_opened_again(
     machine: OneMachine, worker: ForgeWorker
 ) -> None:
