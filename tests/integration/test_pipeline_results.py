@@ -178,6 +178,24 @@ async def test_a_pipeline_that_somebody_cancels_says_so(world: LocalWorld, told:
     assert (await told.ended())["status"] == "CANCELLED"
 
 
+async def test_a_pipeline_that_is_cancelled_in_line_is_told(world: LocalWorld, told: Told) -> None:
+    world.workers.behave = lambda _assignment: None
+    first = await world.submit(pipeline("k-1", at_once=1))
+    await world.ticket(first, lambda one: one.acknowledged_at is not None, "the first one has the place")
+    second = await world.submit(pipeline("k-2", at_once=1))
+
+    async def waits() -> bool | None:
+        flow = await world.ports.store.flow(second)
+        return (flow is not None and flow.status == "GENERATING") or None
+
+    await until(waits, "the second one waits in line")
+    await world.platform.order(CancelRequest(flow_id=second, **by("ada")))
+    ended = await told.ended()
+    assert (ended["pipeline_id"], ended["status"], ended["artifacts"]) == (second, "CANCELLED", [])
+    assert {stage["status"] for stage in ended["pipeline_stages"]} <= {"PENDING", "SKIPPED"}
+    assert "ada" in ended["error_message"]
+
+
 async def test_a_merge_request_is_told_as_soon_as_its_worker_names_it(world: LocalWorld, told: Told) -> None:
     url = "https://git.example/acme/shop/-/merge_requests/7"
     job = {"executor": "forge_merge_request", "job_id": "7", "url": url}
