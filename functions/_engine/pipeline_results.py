@@ -71,7 +71,7 @@ class PipelineResults:
         ticket = (await self._ports.store.tickets([report.ticket_id], flow.flow_id)).get(report.ticket_id)
         if ticket is None or ticket.parameters.get("provider") != MERGES or not runs(ticket, report.attempt):
             return
-        key = f"{report.ticket_id}:{report.attempt}:merge_request"
+        key = f"{report.ticket_id}:{report.job.url}"  # whichever attempt goes on with it
         await self._send((await self._event(flow, (), key, report.job.url),))
 
     async def _event(

@@ -23,6 +23,7 @@ from functions._core.forge import pipeline as forge
 from functions._core.forge.progress import ForgeStatus
 from functions._core.forge.results import MOST_BYTES
 from functions._core.forge.stages import STAGES
+from functions._core.jobs.records import page_of_jobs
 from functions._core.records.values import ticket_id_of
 from functions._observability.catalogue import FORGE_STAGES, PIPELINE_ENDS
 from tests.support.forge_pipelines import CAPABILITIES, does, failed, output, pipeline
@@ -210,6 +211,24 @@ async def test_a_merge_request_is_told_as_soon_as_its_worker_names_it(world: Loc
     assert (ended["status"], ended["git_mr_url"], ended["approval"]) == ("COMPLETED", url, "reviewed")
     assert (await world.ended(flow_id)).status == "COMPLETED"
     assert counted(world, "forge_reviews_total") == 1
+
+
+async def test_a_merge_request_is_the_same_whichever_worker_names_it(world: LocalWorld, told: Told) -> None:
+    job = {"executor": "forge_merge_request", "job_id": "7", "url": "https://git.example/acme/shop/-/merge_requests/7"}
+    world.workers.behave = does("REVIEW", "merge_request", {"merge_request": {"status": "RUNNING", "job": job}})
+    await world.submit(pipeline("k"))
+    await told.ended(2)
+    await world.platform.deregister("forge-1", "restarted")
+    await world.register("forge-2", *CAPABILITIES)
+
+    async def named_again() -> bool | None:
+        given = [one for one in world.workers.assignments if one["task_id"] == "approve/merge_request"]
+        jobs = [job for job, _ in (await page_of_jobs(world.ports.key_values, None, 50))[0]]
+        return (len(given) > 1 and [one.attempt for one in jobs] == [2]) or None
+
+    await until(named_again, "the next worker names it")
+    await world.platform.report(report_event(world.workers.assignments[-1], status="RUNNING", job=job))
+    assert len({event.id for event in told.events}) == 2
 
 
 async def test_a_worker_of_another_stage_names_no_merge_request(world: LocalWorld, told: Told) -> None:
