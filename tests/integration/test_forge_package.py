@@ -214,6 +214,11 @@ class TestRefusals:
             ({**CHART, "chart/Chart.yaml": "a: &a [x]\nb: [" + "*a, " * 9}, "bad_project", "cannot be read"),
             ({"chart/Chart.yaml": CHART["chart/Chart.yaml"] + NEEDS}, "bad_project", "redis"),
             ({**FUNCTION, "template.yaml": SAM.replace("src/", "../../etc")}, "bad_project", "is not in the project"),
+            (
+                {**FUNCTION, "template.yaml": SAM + SAM[SAM.index("  Seller") :].replace("Seller", "seller")},
+                "bad_project",
+                "capital",
+            ),
             ({**FUNCTION, "template.yaml": "a: &a [b]\nc: *a\n"}, "bad_project", "aliases"),
             ({**FUNCTION, "template.yaml": "a: " + "[" * 250_000}, "bad_project", "too deep"),
             ({"Dockerfile": "FROM scratch\nENV A='b\n"}, "bad_project", "Dockerfile cannot be read"),

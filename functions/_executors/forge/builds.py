@@ -127,6 +127,9 @@ class ProjectBuild:
     def _functions(self) -> Iterator[Built]:
         there = "template.yaml" in self._names
         places = dict(functions_in((self._project / "template.yaml").read_bytes())) if there else {}
+        if len({name.lower() for name in places}) < len(places):  # one would be written in place of another
+            text = "the template has functions whose names differ in capital letters alone"
+            raise CallFailed(text, transient=False, kind="bad_project")
         for name, place in places.items():
             files = files_below(self._project, self._names, place)
             if not files:
