@@ -359,6 +359,12 @@ class TestStrangers:
         with pytest.raises(TargetRefused, match="no archive that can be unpacked"):
             unpack(TargetFolder(tmp_path), io.BytesIO(content), "shop-1.tar.gz", strict=True)
 
+    @pytest.mark.parametrize("name", ["a/" * 200 + "a.py", "a" * 1_001])
+    def test_a_path_without_end_is_refused(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "shop-1.whl").write_bytes(zip_of({name: b""}))
+        with pytest.raises(CallFailed, match="too long or too deep"):
+            build_in(tmp_path).python(tmp_path)
+
     @pytest.mark.parametrize("odd", ['!!int ""', "!!bool x", "!!timestamp x", "1:1" + ":1" * 400 + ".5"])
     def test_odd_words_in_a_template_of_functions_are_text(self, odd: str) -> None:
         text = FUNCTION["template.yaml"] + f"Metadata:\n  Odd: {odd}\n"

@@ -16,6 +16,7 @@ from typing import IO, NamedTuple, cast
 
 from functions._executors.port import CallFailed
 from functions._executors.scanners.target import MOST_BYTES, MOST_FILES
+from functions._executors.work_folder import DEEPEST
 
 MOST_LAYOUT = 1024 * 1024 * 1024
 """Bytes of the layout of an image, with the layers of its base."""
@@ -26,6 +27,9 @@ CHUNK = 1024 * 1024
 
 DIRECTORY_BYTES = 2 * 1024 * 1024
 """Bytes of the list of files of a zip, of which each takes ten times as much in memory."""
+
+LONGEST_PATH = 1_000
+"""Characters of a path."""
 
 PACKINGS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 """How files are packed that are read; other ways unpack all that they stand for at once."""
@@ -175,9 +179,11 @@ def _few(members: list[zipfile.ZipInfo], what: str) -> list[zipfile.ZipInfo]:
 
 def _add(found: dict[str, PackedFile], name: str, file: PackedFile, left: int, what: str) -> None:
     """Take a file in; one that is there twice would be another one for another reader."""
-    parts = name.split("/")
     if left < 0:
         raise _too_much(what)
+    if len(name) > LONGEST_PATH or name.count("/") > DEEPEST:  # an archive has each folder above a file
+        raise CallFailed(f"{what} has a path that is too long or too deep", transient=False, kind="bad_package")
+    parts = name.split("/")
     if name in found or name.startswith("/") or {"", ".", ".."} & {*parts} or "\\" in name or "\0" in name:
         raise _refused(what, name)
     found[name] = file
