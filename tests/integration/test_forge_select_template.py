@@ -196,6 +196,8 @@ class TestRepository:
             ({"git": "file://FOLDER/repositories/service", "ref": "a..b"}, "bad_parameters"),
             ({"git": "file://FOLDER/repositories/service", "ref": "a:refs/heads/b"}, "bad_parameters"),
             ({"git": "file://FOLDER/repositories/service", "subfolder": "../.."}, "bad_template"),
+            ({"git": "file://FOLDER/repositories/service", "subfolder": "a\0b"}, "bad_template"),
+            ({"git": "file://FOLDER/repositories/service", "subfolder": "a" * 200_000}, "bad_template"),
             ({"git": "file://FOLDER/repositories/absent"}, "git_failed"),
             ({"git": "file://FOLDER/repositories/service", "folder": "x"}, "bad_template"),
             ({}, "bad_template"),
