@@ -260,10 +260,13 @@ def _left_in(folder: Path) -> Iterator[tuple[str, PackedFiles]]:
 
 
 def _template(text: bytes) -> Mapping[str, Any]:
-    """Return a template without the values that its tags stand for (`!Ref`); raise `CallFailed`."""
+    """Return a template without the values that its tags stand for (`!Ref`); raise `CallFailed`.
+
+    All scalars are text: of words that should be numbers or dates others make errors of any kind, or endless sums.
+    """
     import yaml
 
-    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    base = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     reader: Any = type("TemplateReader", (base,), {})
     reader.add_multi_constructor("!", lambda _loader, _tag, _node: None)
     depth = 0
