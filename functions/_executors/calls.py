@@ -109,6 +109,10 @@ class CallExecutor(JobExecutor[CP]):
         self._caller = ServiceCaller(settings.networks)
         self._answers: dict[str, OutboundAnswer] = {}
 
+    def outlives(self, parameters: CP) -> bool:  # noqa: ARG002 - for those that ask more
+        """No: an answer is known to the process alone that was given it."""
+        return False
+
     async def check(self) -> Sequence[ToolCheck]:
         """Say where calls may go."""
         networks = ", ".join(sorted(self._networks))

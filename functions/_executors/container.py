@@ -134,6 +134,10 @@ class ContainerExecutor(JobExecutor[ContainerParameters]):
         self._forget(handle.job_id)
         await self.removed(handle.job_id)
 
+    def outlives(self, parameters: ContainerParameters) -> bool:  # noqa: ARG002 - the port's
+        """No: the next worker may be on another machine, with another engine."""
+        return False
+
     async def check(self) -> Sequence[ToolCheck]:
         """Ask the engine for its version."""
         allowed = ", ".join(self._settings.images)

@@ -87,6 +87,10 @@ class HttpExecutor(CallExecutor[HttpParameters]):
             transient = answer.passing
             raise CallFailed(f"the job could not be cancelled: {answer.status}", transient=transient)
 
+    def outlives(self, parameters: HttpParameters) -> bool:
+        """Whether the plan says how a job is found again."""
+        return parameters.poll is not None and parameters.poll.lookup is not None
+
     async def _known(self, context: Context, poll: Polling) -> JobHandle | None:
         """Return the job that an earlier attempt has started and that has not failed; None where there is none."""
         if poll.lookup is None:

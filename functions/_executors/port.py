@@ -2,7 +2,8 @@
 
 What a job is, the executor says: a process, a container, a run of a CI server, a deployment. A worker drives it
 (`functions/_worker/jobs.py`): `start`, then `poll` until the state is an end; `cancel` when nobody wants it any more.
-A job outlives an attempt only by accident: when a worker dies, the next attempt's `start` finds the job and goes on.
+A job outlives an attempt only with its worker's: when one dies, the next attempt's `start` finds the job and goes on.
+When a worker stops, jobs go on that `outlives` says, and all others are cancelled.
 
 Faults of calls (an API that is away, a rate limit) are `CallFailed`: the worker repeats the call three times. A job
 that has ended badly is no fault of a call: `poll` returns `JobFailed`.
@@ -199,6 +200,10 @@ class JobExecutor(Protocol[P]):
 
     async def cancel(self, context: JobContext[P], handle: JobHandle) -> None:
         """End the job, which nobody wants any more; one that has ended is no error. Raises `CallFailed`."""
+
+    def outlives(self, parameters: P) -> bool:  # noqa: ARG002 - for those that ask more
+        """Whether a job goes on when its worker stops: `start` of any other worker with the same key finds it."""
+        return self.detached
 
     async def check(self) -> Sequence[ToolCheck]:
         """Return what was looked at: tools, credentials, reach. It changes nothing."""

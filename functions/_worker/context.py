@@ -30,6 +30,10 @@ class TaskContext:
         self.percent: float | None = None
         self.job: dict[str, object] | None = None
         """The job that does the task, where that lives elsewhere, as reports name it."""
+        self.stopping = False
+        """Whether the run ends as the worker stops, and for no other reason."""
+        self.left = False
+        """Whether its job was left to the next attempt."""
         self._announce = announce
         self._loop = asyncio.get_running_loop()
         self._until = monotonic() + assignment.timeout_ms / 1000

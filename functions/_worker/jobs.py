@@ -153,8 +153,9 @@ class JobsExecutor:
         log.info("job.started", **_ids(context), **about)
         try:
             ended = await self._followed(job)
-        except BaseException:  # whatever it was: nobody looks at the job any more
-            await self._cancelled(job)
+        except BaseException as error:  # whatever it was: nobody looks at the job any more
+            if not (isinstance(error, asyncio.CancelledError) and _left(executor, context, job.handle.job_id)):
+                await self._cancelled(job)
             raise
         if isinstance(ended, JobFailed):
             raise TaskFailed(ended.kind, ended.message, retryable=ended.retryable)
@@ -171,14 +172,21 @@ class JobsExecutor:
         return fitting[0]
 
     async def _started(self, executor: JobExecutor[Any], context: JobContext[Any], meter: JobMeter) -> JobHandle:
-        """Start the job; when cancelled meanwhile, wait for the handle, as a job may be there that has to be ended."""
+        """Start the job; when cancelled meanwhile, wait for the handle, as a job may be there that has to be ended.
+
+        One that may have begun is left where it can be: the next attempt begins it with the same key.
+        """
         starting = asyncio.create_task(self._called(lambda: executor.start(context), context, meter))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
             await asyncio.wait({starting}, timeout=CANCEL_SECONDS)
-            if starting.done() and not starting.cancelled() and starting.exception() is None:
-                await self._cancelled(_Job(executor, context, starting.result(), meter))
+            if not starting.done():
+                _left(executor, context, "")
+            elif not starting.cancelled() and starting.exception() is None:
+                job = _Job(executor, context, starting.result(), meter)
+                if not _left(executor, context, job.handle.job_id):
+                    await self._cancelled(job)
             starting.cancel()
             raise
 
@@ -303,15 +311,42 @@ def _name(job: _Job) -> None:
     """Let the platform know of a job that goes on without this worker."""
     task = CONTEXT.get()
     if task is not None and task.job is None:
-        about = {"executor": job.executor.name, "job_id": job.handle.job_id[:512], "ended": False}
-        task.name_job(about | ({"url": job.handle.url} if WEB.match(job.handle.url) else {}))
+        task.name_job(_word(job, ended=False))
 
 
 def _told(job: _Job, *, ended: bool) -> None:
-    """Let the last word on a job that the platform knows of say whether it is over."""
+    """Let the last word on a job that the platform knows of say whether it is over.
+
+    It may know of one that an earlier attempt has named.
+    """
     task = CONTEXT.get()
-    if task is not None and task.job is not None and task.job["job_id"] == job.handle.job_id[:512]:
-        task.job = {**task.job, "ended": ended}
+    if task is None:
+        return
+    adopted = task.job is None and job.handle.adopted and getattr(job.executor, "detached", False)
+    if adopted or (task.job is not None and task.job["job_id"] == job.handle.job_id[:512]):
+        task.job = _word(job, ended=ended)
+
+
+def _word(job: _Job, *, ended: bool) -> dict[str, object]:
+    """Return what a report says of a job."""
+    said: dict[str, object] = {
+        "executor": job.executor.name,
+        "job_id": job.handle.job_id[:512],
+        "ended": ended,
+    }
+    return said | ({"url": job.handle.url} if WEB.match(job.handle.url) else {})
+
+
+def _left(executor: JobExecutor[Any], context: JobContext[Any], job_id: str) -> bool:
+    """Leave a job as it is where its worker stops and the next attempt goes on with it; return whether that is so."""
+    task = CONTEXT.get()
+    goes_on = task is not None and task.stopping and task.assignment.idempotent
+    if task is None or not goes_on or not getattr(executor, "detached", False):
+        return False
+    task.left = executor.outlives(context.parameters)
+    if task.left:
+        log.info("job.left", **_ids(context), executor=executor.name, job_id=job_id)
+    return task.left
 
 
 def _named(job: _Job) -> JsonObject:

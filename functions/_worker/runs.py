@@ -88,12 +88,14 @@ class Run:
     def cancel(self) -> None:
         """End the run; nobody is to be told."""
         self.cancelled = True
+        self.context.stopping = False
         self.context.end()
         self.task.cancel()
 
     def stop(self) -> None:
         """End the run because the worker stops, which the platform is to be told."""
         self.stopped = True
+        self.context.stopping = not self.cancelled
         self.context.end()
         self.task.cancel()
 
@@ -243,7 +245,10 @@ class Runs:
         await settle([run.task for run in self._runs.values()])
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take nothing new, let what runs end for so long, then stop it and report it as retryable."""
+        """Take nothing new, let what runs end for so long, then stop it and report it as retryable.
+
+        Of a task whose job goes on without the worker nothing is reported.
+        """
         self.stopping = True
         runs = list(self._runs.values())
         await settle([run.task for run in runs], grace_seconds)
@@ -319,6 +324,9 @@ class Runs:
             if job:  # nobody waits for a report, but that the job is over has to be known
                 self._reporter.announce(assignment, self.cancel, "job-ended", job=job)
             log.info("task.cancelled", **about)
+            return
+        if run.context.left:  # no end to report: the platform gives the ticket to another worker when this one leaves
+            log.info("task.left", **about)
             return
         outcome = run.outcome()
         log_text = run.written.text()

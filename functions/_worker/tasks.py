@@ -43,6 +43,8 @@ class Assignment(Model):
     """How often the ticket was tried again after a failure: a worker that was lost does not count."""
     idempotency_key: str = Field(default="", max_length=300, pattern=r"^[!-~]*$")
     """The key by which outside work is begun once; platforms before it have sent none."""
+    idempotent: bool = False
+    """Whether another attempt follows where a worker was lost; platforms before it have not said so."""
     extensions: Mapping[str, str] = {}
 
     @property
@@ -89,7 +91,7 @@ class Assignment(Model):
 
     def for_task(self) -> dict[str, Any]:
         """Return what the task may know, as JSON values: everything but the means to report."""
-        unneeded = {"token", "callback_url", "extensions", "secrets", "retry_count", "idempotency_key"}
+        unneeded = {"token", "callback_url", "extensions", "secrets", "retry_count", "idempotency_key", "idempotent"}
         return self.model_dump(mode="json", exclude=unneeded)
 
 

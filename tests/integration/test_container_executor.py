@@ -14,6 +14,7 @@ from functions._worker.tasks import TaskFailed
 from tests.support.container_engine import ContainerEngine, serving
 from tests.support.jobs import assigned
 from tests.support.loopback import until
+from tests.support.stand_in_platform import StandIn, working
 
 IMAGE = "python:3.12"
 
@@ -51,6 +52,15 @@ async def failure(jobs: JobsExecutor, *argv: str, **more: Any) -> TaskFailed:
     with pytest.raises(TaskFailed) as failed:
         await run(jobs, *argv, **more)
     return failed.value
+
+
+async def test_a_worker_that_stops_removes_its_container(engine: ContainerEngine, jobs: JobsExecutor) -> None:
+    given = {"provider": "container", "image": IMAGE, "argv": ["sleep", "600"]}
+    async with StandIn() as platform, working(platform, jobs) as desk:
+        await desk.assign(parameters=given, idempotent=True)
+        await until(lambda: engine.containers, "the container")
+    assert not engine.containers
+    assert platform.reports[-1].data["error"]["type"] == "worker_stopped"
 
 
 async def test_a_container_runs_without_rights_and_its_streams_are_outputs(

@@ -1,5 +1,6 @@
 """The last stage of a pipeline by real workers: the gate, and a merge request that people merge or close."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,6 +94,26 @@ async def test_a_merge_request_outlives_its_worker_and_people_decide(review: Rev
     assert ended["status"] == "REJECTED"
     assert "the merge request was closed without a merge: https://git" in ended["error"]
     await until_true(lambda: "compensate:package" in review.stages.order(rejected), "what was pushed to be taken away")
+
+
+@pytest.mark.slow  # a worker lets tickets end for 30 s before it stops
+@pytest.mark.parametrize("review", [GithubPulls, GitlabRequests], ids=["github", "gitlab"], indirect=True)
+async def test_a_merge_request_stays_open_when_its_worker_is_stopped(review: Review) -> None:
+    world = review.world
+    worker = review.hire("restarted")
+    pipeline_id = await review.begin()
+    await until_true(lambda: world.requests, "the merge request")
+    await world.looked_at()
+    await asyncio.to_thread(worker.stop)  # the code host answers meanwhile
+    assert (await seen(review.client, pipeline_id))["status"] == "REQUIRES_APPROVAL"
+    assert world.comments() == []
+    worker.start()
+    await world.looked_at(2)
+    world.merge()
+    ended = await review.at(pipeline_id, "COMPLETED", "FAILED", "REJECTED")
+    assert (ended["status"], len(world.requests)) == ("COMPLETED", 1)
+    ticket = (await review.platform.tickets(pipeline_id))["approve/merge_request"]
+    assert (ticket["attempt"], ticket["retry_count"]) == (2, 0)
 
 
 @pytest.mark.parametrize("review", [GithubPulls], ids=["no-host"], indirect=True)

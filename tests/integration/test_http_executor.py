@@ -241,6 +241,18 @@ class TestJob:
         assert platform.reports[-1].data["error"]["type"] in {"timeout", "worker_stopped"}
         assert service.jobs["job-1"].status == "cancelled"
 
+    @pytest.mark.parametrize(("found_again", "status"), [(True, "running"), (False, "cancelled")])
+    async def test_a_worker_that_stops_leaves_a_job_that_the_plan_finds_again(
+        self, service: JobService, found_again: bool, status: str
+    ) -> None:
+        service.looks = None
+        more = looked_up(service.url) if found_again else {}
+        async with StandIn() as platform, working(platform, JobsExecutor([HttpExecutor(HERE)])) as desk:
+            await desk.assign(parameters=job_parameters(service.url, **more), idempotent=True)
+            await until(lambda: service.jobs and service.jobs["job-1"].seen, "the first look at the job")
+        assert service.jobs["job-1"].status == status
+        assert ("FAILED" in platform.statuses) is not found_again
+
     async def test_an_answer_that_is_lost_begins_no_second_job(self, jobs: JobsExecutor, service: JobService) -> None:
         answer = service.answer
         lost: list[Request] = []

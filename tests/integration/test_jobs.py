@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from typing import ClassVar
 
 import pytest
 
@@ -14,6 +15,12 @@ from tests.support.stand_in_platform import StandIn, working
 
 WORD = {"provider": "hand", "word": "hello"}
 KEY = "t-1-0"
+
+
+class DetachedHand(HandExecutor):
+    """Has jobs that go on without their worker."""
+
+    detached: ClassVar[bool] = True
 
 
 @pytest.fixture
@@ -125,6 +132,56 @@ async def test_a_worker_that_stops_leaves_no_job_behind(platform: StandIn, hand:
     assert "cancel" in hand.calls
     [report] = await platform.reported("FAILED")
     assert (report["error"]["type"], report["error"]["retryable"]) == ("worker_stopped", True)
+
+
+async def test_a_worker_that_stops_leaves_a_job_that_the_next_one_finds(platform: StandIn) -> None:
+    hand = DetachedHand()
+    async with working(platform, JobsExecutor([hand])) as desk:
+        await desk.assign(parameters=WORD, idempotent=True)
+        await until(lambda: "poll" in hand.calls, "the first look")
+    assert "cancel" not in hand.calls
+    assert isinstance(hand.jobs[KEY], JobRunning)
+    assert set(platform.statuses) <= {"RUNNING"}
+    assert platform.told("DELETE", "/api/v1/workers/w-1")
+    async with working(platform, JobsExecutor([hand])) as desk:
+        await desk.assign(parameters=WORD, idempotent=True, attempt=2)
+        await until(lambda: hand.calls.count("start") == 2, "the next attempt")
+        hand.succeed(KEY)
+        await until(lambda: "COMPLETED" in platform.statuses, "the end")
+    assert platform.reports[-1].data["output"]["job"]["adopted"]
+
+
+async def test_a_worker_that_stops_leaves_a_job_that_is_just_being_started(platform: StandIn) -> None:
+    hand = DetachedHand()
+    hand.held.clear()
+    async with working(platform, JobsExecutor([hand])) as desk:
+        await desk.assign(parameters=WORD, idempotent=True)
+        await until(lambda: hand.calls == ["start"], "the start")
+        asyncio.get_running_loop().call_later(0.2, hand.held.set)
+    assert hand.calls == ["start"]
+    assert platform.statuses == []
+
+
+@pytest.mark.parametrize("idempotent", [False, None])
+async def test_a_worker_that_stops_ends_a_job_that_nobody_may_go_on_with(
+    platform: StandIn, idempotent: bool | None
+) -> None:
+    hand = DetachedHand()
+    async with working(platform, JobsExecutor([hand])) as desk:
+        await desk.assign(parameters=WORD, idempotent=idempotent)
+        await until(lambda: "poll" in hand.calls, "the first look")
+    assert hand.calls.count("cancel") == 1
+    assert platform.reports[-1].data["error"]["type"] == "worker_stopped"
+
+
+async def test_a_cancelled_ticket_ends_a_detached_job_also_of_a_worker_that_stops(platform: StandIn) -> None:
+    hand = DetachedHand()
+    async with working(platform, JobsExecutor([hand])) as desk:
+        await desk.assign(parameters=WORD, idempotent=True)
+        await until(lambda: "poll" in hand.calls, "the first look")
+        await desk.cancel()
+    assert hand.calls.count("cancel") == 1
+    assert "FAILED" not in platform.statuses
 
 
 async def test_an_attempt_after_a_lost_worker_goes_on_with_the_job_and_one_after_a_failure_begins_a_new_one(

@@ -50,6 +50,7 @@ async def test_a_worker_registers_where_it_listens_and_leaves_when_it_stops(plat
             "capabilities": ["python"],
             "clearance": "RESTRICTED",
             "slots": 3,
+            "agent_type": "WORKER",
             "accepts_batches": True,
             "metadata": {"version": "1"},
             "running": [],

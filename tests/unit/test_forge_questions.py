@@ -6,7 +6,7 @@ import pytest
 
 from functions._core.errors import Rejected
 from functions._core.forge.composition import artifacts_of, confidence, kind_of, tree_hash
-from functions._core.forge.questions import checked_answers, for_copier, questions_schema, share_answered
+from functions._core.forge.questions import checked_answers, for_copier, questions_schema, share_answered, with_version
 from functions._core.records.yaml_text import parse_documents
 
 COPIER = """\
@@ -122,6 +122,27 @@ def test_an_answer_by_default_counts_half() -> None:
     assert share_answered(asked, {"a": "x", "b": 1, "c": 2, "d": 3}) == 1
     assert share_answered(schema("_exclude: [x]"), {}) == 1
     assert confidence(0.8, asked, {"a": "x"}) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("asks", "inputs", "answered"),
+    [
+        ("version: 0.1.0", {}, {"version": "1.2.0"}),
+        ("version: {type: str}", {"a": 1}, {"a": 1, "version": "1.2.0"}),
+        ("version: 0.1.0", {"version": "2"}, {"version": "2"}),
+        ("version: 1", {}, {}),
+        ("version: {type: str, choices: [v1, v2], default: v1}", {}, {}),
+        ("version: {type: str, multiselect: true, choices: [a]}", {}, {}),
+        ("version: {type: yaml, default: 1}", {}, {}),
+        ("version: {type: str, when: false, default: x}", {}, {}),
+        ("release: 0.1.0", {}, {}),
+    ],
+)
+def test_a_question_for_the_version_is_answered_by_the_pipeline(
+    asks: str, inputs: dict[str, Any], answered: dict[str, Any]
+) -> None:
+    assert with_version(schema(asks), inputs, "1.2.0") == answered
+    assert with_version(schema(asks), inputs, None) == inputs
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ class TaskAssignment(TransitionData):
     idempotency_key: str | None = None
     """The key by which outside work is begun once: the same for attempts whose worker was lost, another one after a
     failure, a timeout, a redrive and another plan."""
+    idempotent: bool = True
+    """Whether another worker may do it again where one was lost."""
     correlation_id: str
     """The decision's correlation id; without one the flow id."""
     callback_url: str | None = None
@@ -107,6 +109,7 @@ def assignment_data(ticket: Ticket, attempt: int, parameters: Mapping[str, Any])
         "attempt": attempt,
         "retry_count": ticket.retry_count,
         "idempotency_key": work_key(ticket, attempt),
+        "idempotent": ticket.idempotent,
         "worker_id": ticket.worker_id,
         "correlation_id": ticket.correlation_id,
         "callback_url": None,

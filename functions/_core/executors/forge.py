@@ -29,6 +29,7 @@ MOST_TEMPLATES = 100
 
 ArtifactId = Annotated[str, Field(pattern=NAME)]
 ShortWord = Annotated[str, Field(max_length=100)]
+Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$")]
 
 
 class SelectTemplateParameters(ExecutorParameters):
@@ -57,6 +58,8 @@ class ComposeCodeParameters(ExecutorParameters):
     """The output of select_template."""
     inputs: Annotated[Mapping[InputName, Any], Field(max_length=MOST_NAMES)] = {}
     """Answers by the names of the questions, any JSON, 64 KiB at most."""
+    version: Version | None = None
+    """The version of what is made: the answer to a question `version` that has no other."""
     instructions: Annotated[str, Field(max_length=8_000)] = ""
     """What a language model is to change in the code; without it, or without a model, nothing."""
 
@@ -98,7 +101,7 @@ class PackageParameters(ExecutorParameters):
     """The output of validate_code."""
     tests: TestedCode | None = None
     """The output of run_tests."""
-    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$")] = "0.1.0"
+    version: Version = "0.1.0"
     """The version of what is made."""
     pushed: Annotated[tuple[str, ...], Field(max_length=MOST_NAMES)] = ()
     """Of a compensation: what was pushed, as the output says it."""

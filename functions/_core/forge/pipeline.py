@@ -15,7 +15,7 @@ from functions._core.decision.references import MARKS
 from functions._core.decision.vocabulary import Id
 from functions._core.executors.build import MOST_INPUT, InputName
 from functions._core.executors.execute import MOST_NAMES
-from functions._core.executors.forge import ArtifactId, ShortWord
+from functions._core.executors.forge import ArtifactId, ShortWord, Version
 from functions._core.forge.selection import ranked
 from functions._core.forge.stages import STAGES, Score, TemplateCard
 from functions._core.records.json_text import json_size
@@ -98,7 +98,7 @@ class PipelineRequest(Model):
     """What it has to do."""
     inputs: Annotated[Mapping[InputName, Any], Field(max_length=MOST_NAMES)] = {}
     """Answers to what the template asks, any JSON, 64 KiB at most. Everybody who may read pipelines can see them."""
-    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$")] = "0.1.0"
+    version: Version = "0.1.0"
     """The version of what is made."""
     instructions: Annotated[str, Field(max_length=LONGEST_INSTRUCTIONS)] = ""
     """What a language model is to change in the code, where the worker has one."""
@@ -220,6 +220,7 @@ def _parameters(request: PipelineRequest, cards: Sequence[TemplateCard]) -> Mapp
             **_artifact(request),
             "template": _output("select_template"),
             "inputs": dict(request.inputs),
+            "version": request.version,
             "instructions": request.instructions,
         },
         "validate_code": {"code": _output("compose_code")},

@@ -43,6 +43,9 @@ REFUSED = {
 }
 """Settings of copier that no template may have here, and why."""
 
+VERSION = "version"
+"""The question that the pipeline itself can answer."""
+
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 WITHIN = ("{{", "{%", "[[", "[%")
 """What begins a part that is made when the template is rendered."""
@@ -85,6 +88,13 @@ def checked_answers(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> Non
     faults = [*_faults(schema, inputs)]
     if faults:
         raise Rejected("; ".join(faults[:20]), code="bad_inputs", status=422)
+
+
+def with_version(schema: Mapping[str, Any], inputs: Mapping[str, Any], version: str | None) -> Mapping[str, Any]:
+    """Return answers, to a question `version` that takes the version of what is made and has no other this one."""
+    question = schema.get("properties", {}).get(VERSION)
+    fits = question is not None and question.get("type") == "string" and not _fault(question, version)
+    return {**inputs, VERSION: version} if fits and version is not None and VERSION not in inputs else inputs
 
 
 def share_answered(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> float:

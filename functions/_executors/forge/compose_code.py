@@ -21,7 +21,7 @@ from functions._core.executors.execute import Limits
 from functions._core.executors.forge import ComposeCodeParameters
 from functions._core.executors.table import BUILDS, FORGE
 from functions._core.forge.composition import artifacts_of, confidence
-from functions._core.forge.questions import checked_answers, for_copier
+from functions._core.forge.questions import checked_answers, for_copier, with_version
 from functions._core.forge.stages import ComposedCode, GenerationMethod, SelectedTemplate
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
@@ -104,11 +104,12 @@ class ComposeCodeExecutor(ToolExecutor[ComposeCodeParameters]):
         template = job.folder / "template"
         await asyncio.to_thread(unpacked, context, given.template.content, template)
         questions = await asyncio.to_thread(questions_in, template)
+        inputs = with_version(questions, given.inputs, given.version)
         try:
-            checked_answers(questions, given.inputs)
+            checked_answers(questions, inputs)
         except Rejected as refused:
             raise CallFailed(str(refused), transient=False, kind=refused.code) from refused
-        data = for_copier(questions, given.inputs, json.dumps)
+        data = for_copier(questions, inputs, json.dumps)
         for way in WAYS:
             await self._render(context, job, way, data)
         folders = [_project(job.folder, way, given.artifact_id) for way in WAYS]
@@ -121,7 +122,7 @@ class ComposeCodeExecutor(ToolExecutor[ComposeCodeParameters]):
             ComposedCode(
                 content=kept,
                 artifacts=tuple(artifacts_of(given.artifact_id, hashes, kept.uri)),
-                confidence_score=confidence(given.template.score, questions, given.inputs),
+                confidence_score=confidence(given.template.score, questions, inputs),
                 generation_method=GenerationMethod.HYBRID if model else GenerationMethod.TEMPLATE,
                 template_id=given.template.template_id,
                 template_version=given.template.version,

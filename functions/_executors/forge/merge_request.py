@@ -58,8 +58,8 @@ PUBLIC: Mapping[str, str] = {"github": "https://api.github.com", "gitlab": "http
 """Where a host is unless WORKER_FORGE_HOST_URL says otherwise."""
 
 WITHDRAWAL = (
-    "Flow C does not wait for a decision about this any more: its flow was cancelled, its time is over, or its worker "
-    "was stopped. If the flow goes on, there will be a new request."
+    "Flow C does not wait for a decision about this any more: its flow was cancelled, or its time is over. If the flow "
+    "goes on, there will be a new request."
 )
 
 Context = JobContext[MergeRequestParameters]
