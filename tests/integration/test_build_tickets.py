@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.forge_pipelines import pipeline
 from tests.support.http_workers import HttpWorkers
+from tests.support.loopback import until as until_true
 from tests.support.one_machine import OneMachine, one_machine
-from tests.support.pipelines import COMPOSED, PIPELINES, ForgeWorker, forge_worker, seen
+from tests.support.pipelines import BY_REQUEST, COMPOSED, PIPELINES, ForgeWorker, forge_worker, seen
 from tests.support.processes import free_port
 from tests.support.world import decision, task, until
 
@@ -76,6 +77,24 @@ async def test_a_pipeline_that_is_rejected_fails_its_ticket(platform: OneMachine
     reason = (await platform.tickets(flow_id))["build"]["reason"]
     assert (reason["code"], "the score is 0.3" in reason["message"]) == ("build_rejected", True)
     assert len(await pipelines(platform)) == 1
+
+
+@pytest.mark.parametrize("stage", ["compose_code", "approve/merge_request"])
+async def test_a_build_ticket_that_is_cancelled_ends_its_pipeline(
+    platform: OneMachine, forge: ForgeWorker, stage: str
+) -> None:
+    forge.outputs["approve/gate"] = BY_REQUEST
+    forge.held.add(stage)
+    flow_id = await platform.submit(decision(build()))
+    await until_true(lambda: stage in forge.waiting, f"{stage} to begin")
+    await platform.send(f"/api/v1/flows/{flow_id}/cancel", {"requested_by": "ada", "reason": "nobody wants it"})
+
+    async def cancelled() -> dict[str, Any] | None:
+        (made,) = await pipelines(platform)
+        return made if made["status"] not in {"RUNNING", "REQUIRES_APPROVAL"} else None
+
+    made = await until(cancelled, "the pipeline is cancelled")
+    assert (made["status"], made["stage"]) == ("CANCELLED", stage.partition("/")[0])
 
 
 async def test_the_third_of_three_pipelines_waits_where_two_may_be_made(

@@ -149,6 +149,8 @@ async def test_what_the_gate_does_not_want_is_rejected(world: LocalWorld, told: 
     assert (await world.ended(flow_id)).status == "FAILED"
     assert (ended["status"], ended["approval"], ended["approval_required"]) == ("REJECTED", "rejected", False)
     assert ended["error_message"] == "approve/gate: the score is 0.31"
+    made = {one["artifact_id"] for one in ended["artifacts"]}
+    assert (len(made), "acme/shop:wheel" in made) == (4, False), "what was packaged has been taken away"
     assert ended["pipeline_stages"][-1]["status"] == "FAILED"
     assert counted(world, "forge_pipelines_total", "rejected") == 1
 
@@ -249,7 +251,7 @@ async def test_outputs_that_no_stage_would_have_and_very_many_artifacts_are_no_h
         "validate_code": {"status": "COMPLETED", "output": ["no", "object"]},
         "run_tests": {"status": "COMPLETED", "output": {"passed": "many"}},
         "package": {"status": "COMPLETED", "output": packaged},
-        "gate": failed("rejected", "x" * 60_000),
+        "gate": {"status": "COMPLETED", "output": output("gate") | {"reason": "x" * 60_000}},
     }
     world.workers.behave = does(failing=odd)
     await world.submit(pipeline("k"))

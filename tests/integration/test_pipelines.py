@@ -26,6 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEY = "the-key-of-the-first-administrator-0001"
 SHOP: dict[str, Any] = {"artifact_id": "acme/shop", "parameters": {"language": "python", "port": 8080}}
+ANSWERS = [("language", "python"), ("port", 8080), ("host", "a")]
 ENDED = {"COMPLETED", "FAILED", "REJECTED", "CANCELLED", "TIMED_OUT"}
 EVERY = ["select_template", "compose_code", "validate_code", "run_tests", "package", "approve/gate"]
 
@@ -107,6 +108,8 @@ async def test_a_pipeline_runs_its_stages_in_order_and_shows_what_it_has_made(
         ("compose_code", "bad_template", "FAILED"),
         ("run_tests", "tests_failed", "FAILED"),
         ("package", "timed_out", "TIMED_OUT"),
+        ("validate_code", "timeout", "TIMED_OUT"),
+        ("package", "build_timeout", "TIMED_OUT"),
         ("approve/gate", "rejected", "REJECTED"),
         ("approve/merge_request", "rejected", "REJECTED"),
     ],
@@ -140,6 +143,36 @@ async def test_a_stage_that_fails_stops_the_pipeline(
         gone = await seen(machine.client, pipeline["pipeline_id"])
         assert (gone["stages"][4]["status"], gone["artifacts"]) == ("COMPENSATED", [])
         assert (await machine.client.get(f"{PIPELINES}/{pipeline['pipeline_id']}/artifacts")).json()["items"] == []
+
+
+async def test_what_cannot_be_taken_away_again_is_not_why_a_pipeline_was_rejected(
+    machine: OneMachine, worker: ForgeWorker
+) -> None:
+    for task_id, kind in (("approve/gate", "rejected"), ("compensate:package", "refused")):
+        worker.failures[task_id].append({"type": kind, "message": f"{kind} it is", "retryable": False})
+    pipeline_id = (await begun(machine.client))["pipeline_id"]
+
+    async def over() -> bool | None:
+        return bool((await machine.client.get(f"/api/v1/flows/{pipeline_id}")).json()["ended_at"]) or None
+
+    await until(over, "the end of the undoing")
+    pipeline = await seen(machine.client, pipeline_id)
+    assert (pipeline["status"], pipeline["stage"]) == ("REJECTED", "approve")
+    assert pipeline["error"] == "approve/gate: rejected it is"
+    stages = {one["name"]: one for one in pipeline["stages"]}
+    assert (stages["package"]["status"], stages["package"]["error"]) == ("COMPLETED", "its work stands: refused it is")
+    assert pipeline["artifacts"] == []
+
+
+async def test_a_merge_request_that_nobody_decides_in_time_is_not_opened_again(
+    machine: OneMachine, worker: ForgeWorker
+) -> None:
+    worker.outputs["approve/gate"] = BY_REQUEST
+    worker.failures["approve/merge_request"].append({"type": "timeout", "message": "no end", "retryable": True})
+    asked = {**SHOP, "parameters": {"review_seconds": 600}}
+    pipeline = await at(machine.client, (await begun(machine.client, asked))["pipeline_id"])
+    assert (pipeline["status"], pipeline["stage"]) == ("TIMED_OUT", "approve")
+    assert worker.order(pipeline["pipeline_id"]).count("approve/merge_request") == 1
 
 
 async def test_a_fault_that_passes_is_tried_again(machine: OneMachine, worker: ForgeWorker) -> None:
@@ -267,6 +300,9 @@ async def test_keys_belong_to_their_callers_and_to_what_was_asked(machine: OneMa
     first = await begun(machine.client, headers={"idempotency-key": "k-1"})
     assert (await begun(machine.client, headers={"idempotency-key": "k-1"}))["pipeline_id"] == first["pipeline_id"]
     assert (await begun(machine.client, headers={"idempotency-key": "k-2"}))["pipeline_id"] != first["pipeline_id"]
+    two, turned = ({**SHOP, "parameters": dict(each)} for each in (ANSWERS, reversed(ANSWERS)))
+    ids = [(await begun(machine.client, one, {"idempotency-key": "k-3"}))["pipeline_id"] for one in (two, turned)]
+    assert ids[0] == ids[1], "an object is the same in any order"
     other = await machine.client.post(
         PIPELINES, json={**SHOP, "artifact_id": "acme/other"}, headers={"idempotency-key": "k-1"}
     )

@@ -4,6 +4,7 @@ A request becomes a decision of which the engine makes a flow: its id follows fr
 pipeline. The making has half an hour; a review by people comes on top of that.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -137,8 +138,8 @@ def decision_id_for(key: str) -> str:
 
 
 def request_hash(request: PipelineRequest) -> str:
-    """Return what two requests have in common that ask for the same."""
-    return sha256(request.model_dump_json().encode()).hexdigest()[:32]
+    """Return what two requests have in common that ask for the same, in whatever order they name it."""
+    return sha256(json.dumps(request.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def pipeline_decision(
@@ -307,6 +308,7 @@ def _reviews(request: PipelineRequest, flow_id: str) -> list[dict[str, Any]]:
             request.review_seconds,
         ),
         "estimated_duration_ms": min(EXPECTED_MS["merge_request"], review_ms // 2),
+        "retry": {**RETRY, "non_retryable": [*RETRY["non_retryable"], "timeout"]},  # people are asked once
     }
     person = {
         "task_id": "person",

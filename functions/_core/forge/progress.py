@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from functions._core.executors.build import ForgedArtifact
 from functions._core.forge.pipeline import GATE, MERGE_REQUEST, PERSON, artifact_of, build_ticket_of
 from functions._core.forge.stages import STAGES, ComposedCode, PackagedArtifact, PackagedCode
+from functions._core.machine.compensation import NOT_COMPENSATED
 from functions._core.machine.deciding import DENIED, waits_for_person
 from functions._core.planning.slack import closed_at
 from functions._core.records.models import Flow, Ticket
@@ -28,11 +29,11 @@ M = TypeVar("M", bound=Model)
 REJECTING = frozenset({"rejected", DENIED})
 """Codes of failures that are a verdict on what was made."""
 
-TIME_LIMITS = frozenset({"timed_out", "schedule_to_start", "approval_expired", "no_worker"})
-"""Codes of failures for want of time."""
+TIME_LIMITS = frozenset({"timed_out", "timeout", "build_timeout", "schedule_to_start", "approval_expired", "no_worker"})
+"""Codes of failures for want of time: `timed_out` is the platform's own word, `timeout` that of a worker."""
 
-NOT_THE_CAUSE = "child_failed"
-"""The code of a ticket that failed with one below it."""
+NOT_THE_CAUSE = frozenset({"child_failed", NOT_COMPENSATED})
+"""Codes of a ticket that failed with one below it, and of one whose work could not be taken away again."""
 
 LONGEST_ERROR = 2_000
 """Characters of an error; the ticket has all of it."""
@@ -195,7 +196,7 @@ def composed_code(tasks: Mapping[str, Ticket]) -> ComposedCode | None:
 def cause_of(tasks: Mapping[str, Ticket]) -> Ticket | None:
     """Return the ticket that failed first; None where none has failed."""
     failed = [one for one in tasks.values() if one.status is TicketStatus.FAILED and one.reason is not None]
-    causes = [one for one in failed if one.reason is not None and one.reason.code != NOT_THE_CAUSE]
+    causes = [one for one in failed if one.reason is not None and one.reason.code not in NOT_THE_CAUSE]
     return min(causes or failed, key=lambda one: (one.completed_at or one.created_at, one.task_id), default=None)
 
 
@@ -252,7 +253,8 @@ def _stage(name: str, tasks: Mapping[str, Ticket]) -> PipelineStage:
     ticket = tasks.get(name)
     if ticket is None:
         return PipelineStage(name=name, status=StageStatus.PENDING)
-    status = STAGES_OF[ticket.status]
+    stands = ticket.reason is not None and ticket.reason.code == NOT_COMPENSATED
+    status = StageStatus.COMPLETED if stands else STAGES_OF[ticket.status]
     if name == STAGES[-1] and status is StageStatus.RUNNING and _reviewed(tasks):
         status = StageStatus.REQUIRES_APPROVAL
     begun, ended = _begun(ticket), ticket.completed_at

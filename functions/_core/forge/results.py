@@ -161,8 +161,8 @@ def _made(tickets: Sequence[Ticket]) -> _Made:
 
 
 def _read(model: type[M], ticket: Ticket) -> M | None:
-    """Return the output of a ticket that has completed; None where it has not, or says something else."""
-    if ticket.status in {TicketStatus.FAILED, TicketStatus.CANCELLED} or not isinstance(ticket.output, Mapping):
+    """Return the output of a ticket that has completed; None where it has not, was undone, or says something else."""
+    if ticket.status is not TicketStatus.COMPLETED or not isinstance(ticket.output, Mapping):
         return None
     try:
         return model.model_validate(ticket.output)
