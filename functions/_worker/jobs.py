@@ -266,6 +266,7 @@ def _context(executor: JobExecutor[Any], assignment: Assignment) -> JobContext[A
     wired: dict[str, Any] = {"remaining": lambda: until - monotonic()}
     if task is not None:
         wired = {"remaining": lambda: task.seconds_left, "write": task.written.add, "tell": _teller(task)}
+        wired["worker_id"] = task.worker_id
     return JobContext(
         parameters=parameters,
         ticket_id=assignment.ticket_id,

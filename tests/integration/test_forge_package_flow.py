@@ -1,10 +1,12 @@
 """The stage package in a flow: what is pushed is taken back after a failure, and `kill -9` changes nothing."""
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 import tarfile
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,13 @@ UNDO = {
 def package_task(code: dict[str, Any], **more: Any) -> dict[str, Any]:
     given = {"provider": "forge_package", "artifact_id": "acme/shop", "code": code}
     return task("package", task_type="BUILD", parameters=given, required_capabilities=[], **more)
+
+
+def worker_of(provenance: Path) -> Any:
+    """Return what provenance says about the worker that made it."""
+    statement = json.loads(b64decode(json.loads(provenance.read_bytes())["payload"]))
+    [said] = [one for one in statement["predicate"]["runDetails"]["byproducts"] if one["name"] == "worker"]
+    return json.loads(b64decode(said["content"]))
 
 
 async def work(world: LocalWorld, jobs: JobsExecutor, number: int) -> dict[str, Any]:
@@ -104,6 +113,7 @@ async def test_a_worker_that_is_killed_is_followed_by_one_that_ends_with_the_sam
     assert flow["status"] == "COMPLETED", flow["reasons"]
     output = tickets["package"]["output"]
     assert (tickets["package"]["worker_id"], len(output["pushed"])) == ("other", 2)
+    assert worker_of(Path(output["provenance"]["uri"].removeprefix("file://"))) == {"worker_id": "other"}
     assert {kind: len(one.manifests) for kind, one in registry.repositories.items()} == {
         "acme/shop/wheel": 1,
         "acme/shop/sdist": 1,
@@ -112,6 +122,16 @@ async def test_a_worker_that_is_killed_is_followed_by_one_that_ends_with_the_sam
     assert {kind: one["checksum"] for kind, one in by_kind(output).items()} == {
         kind: one["checksum"] for kind, one in again.items()
     }
+
+
+async def test_the_doctor_says_that_nothing_is_signed_without_a_key(tmp_path: Path) -> None:
+    executor = ForgePackageExecutor(PackageDesk(tmp_path).settings)
+    try:
+        [signing] = [one for one in await executor.check() if one.name == "signing"]
+    finally:
+        await executor.aclose()
+    assert (signing.ok, signing.required) == (False, False)
+    assert signing.detail == "WORKER_FORGE_KEY_FILE names no key: nothing is signed"
 
 
 @pytest.mark.slow
