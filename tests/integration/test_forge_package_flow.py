@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from functions._core.records.values import FlowStatus, TicketStatus
-from functions._executors.forge.package import ForgePackageExecutor
+from functions._executors.forge.package import PackageExecutor
 from functions._worker import Assignment
 from functions._worker.jobs import JobsExecutor
 from tests.conftest import ROOT, require
@@ -61,7 +61,7 @@ async def test_a_failure_after_the_push_makes_a_ticket_that_takes_it_back(tmp_pa
     error = {"type": "red", "message": "the gate says no", "retryable": False}
     async with running_api(tmp_path) as api, RegistryServer() as registry:
         desk = PackageDesk(tmp_path, WORKER_FORGE_REGISTRY_URL=registry.url)
-        jobs = JobsExecutor([ForgePackageExecutor(desk.settings, (0.0,))], settings=desk.settings)
+        jobs = JobsExecutor([PackageExecutor(desk.settings, (0.0,))], settings=desk.settings)
         world = api.world
         world.workers.behave = lambda given: (
             {"status": "FAILED", "error": error} if given["task_id"] == "approve" else None
@@ -125,7 +125,7 @@ async def test_a_worker_that_is_killed_is_followed_by_one_that_ends_with_the_sam
 
 
 async def test_the_doctor_says_that_nothing_is_signed_without_a_key(tmp_path: Path) -> None:
-    executor = ForgePackageExecutor(PackageDesk(tmp_path).settings)
+    executor = PackageExecutor(PackageDesk(tmp_path).settings)
     try:
         [signing] = [one for one in await executor.check() if one.name == "signing"]
     finally:

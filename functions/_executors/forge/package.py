@@ -43,7 +43,7 @@ from functions._executors.work_folder import folder_for, remove_folder
 Context = JobContext[PackageParameters]
 
 
-class ForgePackageExecutor(JobExecutor[PackageParameters]):
+class PackageExecutor(JobExecutor[PackageParameters]):
     """Builds, keeps, vouches and pushes; or takes back."""
 
     name: ClassVar[str] = "forge_package"
