@@ -167,6 +167,7 @@ def _summary(passport: "CheckedPassport") -> dict[str, Any]:
     return {
         "flow": said["flow"],
         "sla": said["sla"],
+        "price": said["price"],
         "approvals": said["approvals"],
         "tickets": len(said["tickets"]),
         "lines": len(said["history"]),
@@ -186,6 +187,8 @@ def _print(passport: "CheckedPassport", named: str) -> None:
     for ticket in said["tickets"]:
         worker = f" by {ticket['worker_id']}" if ticket["worker_id"] else ""
         typer.echo("  " + clean(f"{ticket['task_id']} {ticket['status']}{worker}, attempt {ticket['attempt']}"))
+    for currency, amount in said["price"]["amounts"].items():
+        typer.echo("  " + clean(f"cost {amount:.6f} {currency}, as its workers state their prices"))
     for action in said["approvals"]:
         typer.echo("  " + clean(f"{action['action']} by {action['who']}: {action['why']}"))
     typer.echo(f"{counted(len(said['history']), 'line')} of history, in a chain")

@@ -360,6 +360,7 @@ class OwnJobs:
             ticket_id=ticket.ticket_id,
             attempt=record.attempt,
             idempotency_key=record.key,
+            worker_id=OWN_WORKER,
             may_have_begun=record.faults > 0 or record.held_until is not None,
             flow_id=ticket.flow_id,
             plan_id=ticket.plan_id,

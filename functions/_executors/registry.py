@@ -33,13 +33,13 @@ OWN: Mapping[str, str] = {
     "helm": "functions._executors.helm:HelmExecutor",
     "sam": "functions._executors.sam:SamExecutor",
     "terraform": "functions._executors.terraform:TerraformExecutor",
-    "forge_validate_code": "functions._executors.forge.validate_code:ForgeValidateCodeExecutor",
-    "forge_run_tests": "functions._executors.forge.run_tests:ForgeRunTestsExecutor",
+    "forge_validate_code": "functions._executors.forge.validate_code:ValidateCodeExecutor",
+    "forge_run_tests": "functions._executors.forge.run_tests:RunTestsExecutor",
     "forge_gate": "functions._executors.forge.gate:GateExecutor",
     "forge_merge_request": "functions._executors.forge.merge_request:MergeRequestExecutor",
     "forge_select_template": "functions._executors.forge.select_template:SelectTemplateExecutor",
     "forge_compose_code": "functions._executors.forge.compose_code:ComposeCodeExecutor",
-    "forge_package": "functions._executors.forge.package:ForgePackageExecutor",
+    "forge_package": "functions._executors.forge.package:PackageExecutor",
 }
 """The executors of Flow C by name: where each is. One is imported when a worker asks for it."""
 

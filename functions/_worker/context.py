@@ -27,6 +27,8 @@ class TaskContext:
         """Belong to the running event loop; `announce` reports RUNNING, with the fields that it is given."""
         self.assignment = assignment
         self.written = written
+        self.worker_id = ""
+        """Name of the worker, as the platform knows it."""
         self.percent: float | None = None
         self.job: dict[str, object] | None = None
         """The job that does the task, where that lives elsewhere, as reports name it."""

@@ -266,6 +266,7 @@ def _context(executor: JobExecutor[Any], assignment: Assignment) -> JobContext[A
     wired: dict[str, Any] = {"remaining": lambda: until - monotonic()}
     if task is not None:
         wired = {"remaining": lambda: task.seconds_left, "write": task.written.add, "tell": _teller(task)}
+        wired["worker_id"] = task.worker_id
     return JobContext(
         parameters=parameters,
         ticket_id=assignment.ticket_id,
@@ -311,15 +312,30 @@ def _name(job: _Job) -> None:
     """Let the platform know of a job that goes on without this worker."""
     task = CONTEXT.get()
     if task is not None and task.job is None:
-        about = {"executor": job.executor.name, "job_id": job.handle.job_id[:512], "ended": False}
-        task.name_job(about | ({"url": job.handle.url} if WEB.match(job.handle.url) else {}))
+        task.name_job(_word(job, ended=False))
 
 
 def _told(job: _Job, *, ended: bool) -> None:
-    """Let the last word on a job that the platform knows of say whether it is over."""
+    """Let the last word on a job that the platform knows of say whether it is over.
+
+    It may know of one that an earlier attempt has named.
+    """
     task = CONTEXT.get()
-    if task is not None and task.job is not None and task.job["job_id"] == job.handle.job_id[:512]:
-        task.job = {**task.job, "ended": ended}
+    if task is None:
+        return
+    adopted = task.job is None and job.handle.adopted and getattr(job.executor, "detached", False)
+    if adopted or (task.job is not None and task.job["job_id"] == job.handle.job_id[:512]):
+        task.job = _word(job, ended=ended)
+
+
+def _word(job: _Job, *, ended: bool) -> dict[str, object]:
+    """Return what a report says of a job."""
+    said: dict[str, object] = {
+        "executor": job.executor.name,
+        "job_id": job.handle.job_id[:512],
+        "ended": ended,
+    }
+    return said | ({"url": job.handle.url} if WEB.match(job.handle.url) else {})
 
 
 def _left(executor: JobExecutor[Any], context: JobContext[Any], job_id: str) -> bool:

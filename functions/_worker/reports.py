@@ -59,7 +59,7 @@ class Reporter:
 
     def __init__(self, client: HttpClient, worker_id: str) -> None:
         self._client = client
-        self._worker_id = worker_id
+        self.worker_id = worker_id
         self._owed: dict[tuple[str, int], Assignment] = {}
         self._sending: set[asyncio.Task[None]] = set()
         self._announcing: set[asyncio.Task[None]] = set()
@@ -78,7 +78,7 @@ class Reporter:
         """Return the report; its id is the same whenever the same thing is said again, and another for each `beat`."""
         return CloudEvent(
             id=f"{assignment.ticket_id}/{assignment.attempt}/{status}" + (f"/{beat}" if beat else ""),
-            source=f"/workers/{quote(self._worker_id, safe='')}",
+            source=f"/workers/{quote(self.worker_id, safe='')}",
             type=type_of("ticket.reported"),
             time=datetime.now(UTC),
             subject=assignment.ticket_id,
@@ -86,7 +86,7 @@ class Reporter:
                 "ticket_id": assignment.ticket_id,
                 "attempt": assignment.attempt,
                 "status": status,
-                "worker_id": self._worker_id,
+                "worker_id": self.worker_id,
                 **what,
             },
             extensions=assignment.extensions,

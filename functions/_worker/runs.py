@@ -226,6 +226,7 @@ class Runs:
         assignment = assignment.but(timeout_ms=min(assignment.timeout_ms, self._longest_ms or assignment.timeout_ms))
         written = Written(assignment.mask)
         context = TaskContext(assignment, written, partial(self._reporter.announce, assignment, self.cancel))
+        context.worker_id = self._reporter.worker_id
         task = asyncio.create_task(self._perform(run, context))
         self._runs[ticket_id] = started = Run(assignment, task, written, context)
         task.add_done_callback(lambda _: self._end(started))

@@ -21,6 +21,7 @@ from functions.api.bodies import header, json_answer, read_json
 from functions.api.documents import json_body, problems
 from functions.api.inner_calls import InnerAnswer, inner_call
 from functions.api.mcp_tools import InnerRequest
+from functions.api.preconditions import own_key
 from functions.api.routes import Routes
 from functions.api.services import Services
 from functions.api.tool_forms import RpcAnswer, RpcMessage
@@ -156,14 +157,15 @@ async def _sent(request: Request, params: Mapping[str, Any]) -> Mapping[str, Any
     configuration = params.get("configuration")
     at_once = isinstance(configuration, Mapping) and configuration.get("returnImmediately") is True
     query = urlencode({"wait_seconds": 0 if at_once else WAIT_SECONDS})
-    body = _decision(given[0], message_id, message.get("contextId"))
+    key = own_key(request, message_id) or message_id  # another caller's message of the same id is another one
+    body = _decision(given[0], key, message_id, message.get("contextId"))
     answer = await inner_call(request, InnerRequest("POST", "/api/v1/flow-c/execute", query, {}, body))
     return await _task(request, str(_good(answer)["flow_id"]))
 
 
-def _decision(given: Mapping[str, Any], message_id: str, context_id: object) -> Mapping[str, Any]:
+def _decision(given: Mapping[str, Any], key: str, message_id: str, context_id: object) -> Mapping[str, Any]:
     """Return the decision that data stands for; what it does not say of itself follows from the message."""
-    named = {"decision_id": f"a2a:{message_id}"}
+    named = {"decision_id": f"a2a:{key}"}
     if "tasks" not in given:
         return {**named, **given}
     context = context_id if isinstance(context_id, str) and context_id else "a2a"

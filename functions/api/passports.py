@@ -8,6 +8,7 @@ from fastapi import Response
 
 from functions._core.errors import Rejected
 from functions._core.passport.envelope import envelope
+from functions._core.passport.price import price_part
 from functions._core.passport.statement import line_part, statement_of, ticket_part
 from functions._core.records.audits import ActionRecord, AuditKind
 from functions._core.records.history import HistoryEntry
@@ -60,7 +61,7 @@ async def get_passport(services: Services, flow_id: str) -> Response:
     """Return the passport of a flow that has ended, a signed in-toto statement; 409 `not_ended` before.
 
     It says who asked, what became of each ticket, who could have done it and who did it, inputs and outputs by hash,
-    whether deadlines were met, what people did, and the history as a chain.
+    whether deadlines were met, what it cost, what people did, and the history as a chain.
     """
     flow = await found("flow", flow_id, services.ports.store.flow)
     if flow.ended_at is None:
@@ -70,6 +71,7 @@ async def get_passport(services: Services, flow_id: str) -> Response:
         tickets = [part async for page in _tickets(services, flow) for part in await _parts(ticket_part, page)]
         lines = [part async for page in _lines(services, flow) for part in await _parts(line_part, page)]
         actions = await _actions(services, flow)
+        workers = await services.ports.registry.workers()
         await _check_unmoved(services, flow)
         issued = {
             "at": format_time(services.ports.clock.now()),
@@ -77,9 +79,14 @@ async def get_passport(services: Services, flow_id: str) -> Response:
             "software": f"flowc {services.version}",
             "keyid": key.keyid,
         }
-        file = await asyncio.to_thread(
-            lambda: envelope(statement_of(flow, tickets, lines, actions, issued=issued), key.keyid, key.sign)
-        )
+
+        def signed() -> bytes:
+            price = price_part(tickets, workers)
+            return envelope(
+                statement_of(flow, tickets, lines, actions, price=price, issued=issued), key.keyid, key.sign
+            )
+
+        file = await asyncio.to_thread(signed)
     name = f'attachment; filename="{flow.flow_id}.passport.json"'
     return Response(file, media_type=MEDIA_TYPE, headers={"content-disposition": name})
 

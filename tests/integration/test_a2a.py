@@ -80,6 +80,16 @@ async def test_a_task_that_waits_for_a_person_says_so_and_is_cancelled(machine: 
             await client.cancel_task(CancelTaskRequest(id=done["id"]))
 
 
+async def test_a_message_of_the_same_id_of_another_agent_is_another_task(machine: OneMachine) -> None:
+    made = await machine.client.post("/api/v1/keys", json={"name": "bob", "roles": ["operator"]})
+    async with agent(machine) as client, agent(machine, made.json()["key"]) as other:
+        task = await sent(client, message({"tasks": [WAIT]}, "m-8"))
+        same = await sent(other, message({"tasks": [WAIT]}, "m-8"))
+        mine = await sent(other, message({"tasks": [WAIT]}, "m-8"))
+        assert (same["status"]["state"], same["id"] == task["id"]) == ("TASK_STATE_COMPLETED", False)
+        assert mine["id"] == same["id"]
+
+
 async def test_a_plan_that_is_refused_is_a_rejected_task_with_the_reasons(machine: OneMachine) -> None:
     async with agent(machine) as client:
         task = await sent(client, message({"tasks": [{**ASK, "dependencies": ["nobody"]}]}, "m-3"))

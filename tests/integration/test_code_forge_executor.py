@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from functions._worker.tasks import TaskFailed
 from tests.support.forge_api import ForgeApi
 from tests.support.jobs import assigned
 from tests.support.loopback import Answer, Request, until
-from tests.support.processes import running_platform, worker_process
+from tests.support.processes import Platform, running_platform, worker_process
 from tests.support.world import decision, task
+from tests.support.world import until as eventually
 
 SHOP = {"provider": "code_forge", "artifact_id": "acme/shop", "template_id": "microservice", "language": "python"}
 
@@ -178,18 +180,23 @@ async def test_the_doctor_asks_the_forge(forge: ForgeApi) -> None:
         await executor.aclose()
 
 
+def hire_two(folder: Path, platform: Platform, forge: ForgeApi) -> None:
+    """Hire two workers with the executor, which are not started yet."""
+    for name in ("doomed", "other"):
+        worker = worker_process(folder, platform.url, name, "--executor", "code_forge")
+        worker.environment = {
+            "WORKER_CODE_FORGE_URL": forge.url,
+            "WORKER_CODE_FORGE_TOKEN": forge.token,
+            "WORKER_REPOSITORIES": "acme/*",
+            "WORKER_POLL_SECONDS": "0.05",
+        }
+        platform.hired.append(worker)
+
+
 async def test_the_pipeline_of_a_worker_that_is_killed_is_begun_once(tmp_path: Any, forge: ForgeApi) -> None:
     forge.looks = None
     async with running_platform(tmp_path, heartbeat_seconds=0.5) as platform:
-        for name in ("doomed", "other"):
-            worker = worker_process(tmp_path, platform.url, name, "--executor", "code_forge")
-            worker.environment = {
-                "WORKER_CODE_FORGE_URL": forge.url,
-                "WORKER_CODE_FORGE_TOKEN": forge.token,
-                "WORKER_REPOSITORIES": "acme/*",
-                "WORKER_POLL_SECONDS": "0.05",
-            }
-            platform.hired.append(worker)
+        hire_two(tmp_path, platform, forge)
         platform.hired[0].start()
         flow_id = await platform.submit(
             decision(task("a", task_type="BUILD", parameters=SHOP, required_capabilities=[]))
@@ -203,3 +210,25 @@ async def test_the_pipeline_of_a_worker_that_is_killed_is_begun_once(tmp_path: A
         flow = await platform.ended(flow_id)
     assert flow["status"] == "COMPLETED", flow["reasons"]
     assert len(forge.pipelines) == 1
+
+
+async def test_a_pipeline_that_has_ended_before_another_worker_looks_is_known_to_be_over(
+    tmp_path: Path, forge: ForgeApi
+) -> None:
+    forge.looks, forge.ends_as = None, "REJECTED"
+    async with running_platform(tmp_path, heartbeat_seconds=0.5) as platform:
+        hire_two(tmp_path, platform, forge)
+        platform.hired[0].start()
+        build = task("a", task_type="BUILD", parameters=SHOP, required_capabilities=[])
+        flow_id = await platform.submit(decision(build))
+
+        async def named() -> bool | None:
+            return bool((await platform.get("/api/v1/jobs"))["items"]) or None
+
+        await eventually(named, "the platform to know of the job")
+        platform.hired[0].kill()
+        forge.looks = 0
+        platform.hired[1].start()
+        flow = await platform.ended(flow_id)
+        assert (await platform.get("/api/v1/jobs"))["items"] == []
+    assert flow["status"] == "FAILED", flow["reasons"]

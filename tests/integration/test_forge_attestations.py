@@ -113,6 +113,9 @@ class TestLists:
             "--find-links https://example.com",
             "ünï\x1b[31m\u2028",
             "rich==99.0  # pinned elsewhere",
+            f"deep; {'(' * 3_000}os_name == 'x'{')' * 3_000}",
+            f"pytest>={'1' * 5_000}",
+            "odd; python_full_version ~= '1'",
             f"d==1 --hash=sha256:{'1' * 64} --hash=sha256:{'2' * 64}",
             "httpx",
         ]
@@ -123,6 +126,7 @@ class TestLists:
         assert validate_full_spdx_document(parse_file(str(build.path(made.sbom.spdx)))) == []
         listed = {one["name"]: one for one in json.loads(text)["components"]}
         assert {"a", "torch", "x", "b", "c", "../local", "rich", "d", "httpx"} <= listed.keys()
+        assert {name.partition(";")[0].partition(">")[0] for name in listed} >= {"deep", "pytest", "odd"}
         assert "old" not in listed
         assert listed["torch"]["purl"] == "pkg:pypi/torch@2.0%2Bcu118"
         assert "licenses" not in listed["rich"], "the one that is installed is another version"

@@ -274,6 +274,12 @@ class TestHostileTemplate:
         )
         assert not [message for _, message in said if "root:" in message or "/bin:" in message]
 
+    async def test_a_template_takes_no_folder_of_the_worker(self, worker: ExecutorSettings, tmp_path: Path) -> None:
+        secret = written(tmp_path / "secret", {"key.txt": "secret"})
+        config = f"{ASKS}_subdirectory: '{secret}'\n"
+        failed = await failure(worker, template(tmp_path, {"a.txt": "a"}, config), HELLO)
+        assert (failed.kind, failed.message) == ("template_failed", f'"{secret}" is forbidden')
+
     async def test_what_would_differ_elsewhere_is_refused(self, worker: ExecutorSettings, tmp_path: Path) -> None:
         files = {"docs/a.txt.jinja": "{{ _copier_conf.dst_path }}", "b.txt.jinja": "{{ _copier_conf.src_path }}"}
         failed = await failure(worker, template(tmp_path, files), HELLO)

@@ -1,6 +1,7 @@
 """The stage package: what projects are built into, the same bytes each time, and what a project cannot do."""
 
 import asyncio
+import gzip
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -17,10 +19,11 @@ from typing import Any
 import pytest
 
 from functions._core.executors.forge import PackageParameters
+from functions._executors.forge import archives
 from functions._executors.forge.archives import in_tar
-from functions._executors.forge.builds import ProjectBuild
+from functions._executors.forge.builds import ProjectBuild, functions_in
 from functions._executors.port import CallFailed
-from functions._executors.scanners.target import MOST_BYTES
+from functions._executors.scanners.target import MOST_BYTES, TargetFolder, TargetRefused, unpack
 from tests.conftest import require
 from tests.support.forge_packages import (
     CHART,
@@ -211,6 +214,11 @@ class TestRefusals:
             ({**CHART, "chart/Chart.yaml": "a: &a [x]\nb: [" + "*a, " * 9}, "bad_project", "cannot be read"),
             ({"chart/Chart.yaml": CHART["chart/Chart.yaml"] + NEEDS}, "bad_project", "redis"),
             ({**FUNCTION, "template.yaml": SAM.replace("src/", "../../etc")}, "bad_project", "is not in the project"),
+            (
+                {**FUNCTION, "template.yaml": SAM + SAM[SAM.index("  Seller") :].replace("Seller", "seller")},
+                "bad_project",
+                "capital",
+            ),
             ({**FUNCTION, "template.yaml": "a: &a [b]\nc: *a\n"}, "bad_project", "aliases"),
             ({**FUNCTION, "template.yaml": "a: " + "[" * 250_000}, "bad_project", "too deep"),
             ({"Dockerfile": "FROM scratch\nENV A='b\n"}, "bad_project", "Dockerfile cannot be read"),
@@ -319,6 +327,48 @@ class TestStrangers:
         (tmp_path / "shop-1.whl").write_bytes(zip_of({"a.py": bytes(MOST_BYTES + 1)}))
         with pytest.raises(CallFailed, match="more than"):
             build_in(tmp_path).python(tmp_path)
+
+    @pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    def test_a_bomb_that_unpacks_at_once_is_not_unpacked(self, tmp_path: Path, packing: int) -> None:
+        with zipfile.ZipFile(tmp_path / "shop-1.whl", "w", packing) as written:
+            written.writestr("a.py", bytes(MOST_BYTES // 2))
+        tracemalloc.start()
+        try:
+            with pytest.raises(CallFailed, match=r"a\.py"):
+                build_in(tmp_path).python(tmp_path)
+            assert tracemalloc.get_traced_memory()[1] < MOST_BYTES // 8
+        finally:
+            tracemalloc.stop()
+
+    def test_a_list_of_files_without_end_is_not_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        files = {f"{number}.py": b"" for number in range(100)}
+        (tmp_path / "shop-1.whl").write_bytes(zip_of(files))
+        monkeypatch.setattr(archives, "DIRECTORY_BYTES", 5_000)
+        with pytest.raises(CallFailed, match="no archive that can be read"):
+            build_in(tmp_path).python(tmp_path)
+        monkeypatch.setattr(archives, "DIRECTORY_BYTES", 6_000)
+        assert len(archives.in_zip(io.BytesIO(zip_of(files)), "shop-1.whl")) == len(files)
+
+    def test_heads_of_heads_of_a_source_distribution_are_refused(self, tmp_path: Path) -> None:
+        head = tarfile.TarInfo("x")
+        head.type, head.size = tarfile.XHDTYPE, 12
+        heads = (head.tobuf(tarfile.USTAR_FORMAT) + b"12 path=abc\n".ljust(512, b"\0")) * 1_000
+        content = gzip.compress(heads + tarfile.TarInfo("a").tobuf() + bytes(1_024))
+        with pytest.raises(CallFailed, match="no archive that can be read"):
+            in_tar(io.BytesIO(content), "shop-1.tar.gz")
+        with pytest.raises(TargetRefused, match="no archive that can be unpacked"):
+            unpack(TargetFolder(tmp_path), io.BytesIO(content), "shop-1.tar.gz", strict=True)
+
+    @pytest.mark.parametrize("name", ["a/" * 200 + "a.py", "a" * 1_001])
+    def test_a_path_without_end_is_refused(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "shop-1.whl").write_bytes(zip_of({name: b""}))
+        with pytest.raises(CallFailed, match="too long or too deep"):
+            build_in(tmp_path).python(tmp_path)
+
+    @pytest.mark.parametrize("odd", ['!!int ""', "!!bool x", "!!timestamp x", "1:1" + ":1" * 400 + ".5"])
+    def test_odd_words_in_a_template_of_functions_are_text(self, odd: str) -> None:
+        text = FUNCTION["template.yaml"] + f"Metadata:\n  Odd: {odd}\n"
+        assert [*functions_in(text.encode())] == [*functions_in(FUNCTION["template.yaml"].encode())]
 
     def test_a_link_in_a_source_distribution_is_refused(self) -> None:
         link = tarfile.TarInfo("shop-1/a")

@@ -1,17 +1,19 @@
 """The stage package in a flow: what is pushed is taken back after a failure, and `kill -9` changes nothing."""
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 import tarfile
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from functions._core.records.values import FlowStatus, TicketStatus
-from functions._executors.forge.package import ForgePackageExecutor
+from functions._executors.forge.package import PackageExecutor
 from functions._worker import Assignment
 from functions._worker.jobs import JobsExecutor
 from tests.conftest import ROOT, require
@@ -37,6 +39,13 @@ def package_task(code: dict[str, Any], **more: Any) -> dict[str, Any]:
     return task("package", task_type="BUILD", parameters=given, required_capabilities=[], **more)
 
 
+def worker_of(provenance: Path) -> Any:
+    """Return what provenance says about the worker that made it."""
+    statement = json.loads(b64decode(json.loads(provenance.read_bytes())["payload"]))
+    [said] = [one for one in statement["predicate"]["runDetails"]["byproducts"] if one["name"] == "worker"]
+    return json.loads(b64decode(said["content"]))
+
+
 async def work(world: LocalWorld, jobs: JobsExecutor, number: int) -> dict[str, Any]:
     """Do the assignment of a number by the executor, as its worker would, and return its output."""
     given = world.workers.assignments
@@ -52,7 +61,7 @@ async def test_a_failure_after_the_push_makes_a_ticket_that_takes_it_back(tmp_pa
     error = {"type": "red", "message": "the gate says no", "retryable": False}
     async with running_api(tmp_path) as api, RegistryServer() as registry:
         desk = PackageDesk(tmp_path, WORKER_FORGE_REGISTRY_URL=registry.url)
-        jobs = JobsExecutor([ForgePackageExecutor(desk.settings, (0.0,))], settings=desk.settings)
+        jobs = JobsExecutor([PackageExecutor(desk.settings, (0.0,))], settings=desk.settings)
         world = api.world
         world.workers.behave = lambda given: (
             {"status": "FAILED", "error": error} if given["task_id"] == "approve" else None
@@ -104,6 +113,7 @@ async def test_a_worker_that_is_killed_is_followed_by_one_that_ends_with_the_sam
     assert flow["status"] == "COMPLETED", flow["reasons"]
     output = tickets["package"]["output"]
     assert (tickets["package"]["worker_id"], len(output["pushed"])) == ("other", 2)
+    assert worker_of(Path(output["provenance"]["uri"].removeprefix("file://"))) == {"worker_id": "other"}
     assert {kind: len(one.manifests) for kind, one in registry.repositories.items()} == {
         "acme/shop/wheel": 1,
         "acme/shop/sdist": 1,
@@ -112,6 +122,16 @@ async def test_a_worker_that_is_killed_is_followed_by_one_that_ends_with_the_sam
     assert {kind: one["checksum"] for kind, one in by_kind(output).items()} == {
         kind: one["checksum"] for kind, one in again.items()
     }
+
+
+async def test_the_doctor_says_that_nothing_is_signed_without_a_key(tmp_path: Path) -> None:
+    executor = PackageExecutor(PackageDesk(tmp_path).settings)
+    try:
+        [signing] = [one for one in await executor.check() if one.name == "signing"]
+    finally:
+        await executor.aclose()
+    assert (signing.ok, signing.required) == (False, False)
+    assert signing.detail == "WORKER_FORGE_KEY_FILE names no key: nothing is signed"
 
 
 @pytest.mark.slow

@@ -203,6 +203,15 @@ class TestCompensation:
         assert failed.kind in {"not_allowed", "bad_parameters"}
         assert server.asked("DELETE") == []
 
+    @pytest.mark.parametrize("stranger", [{"flow_id": "flow-2"}, {"artifact_id": "acme/other"}])
+    async def test_a_plan_that_names_what_another_pipeline_has_pushed_removes_nothing(
+        self, desk: PackageDesk, server: RegistryServer, stranger: dict[str, Any]
+    ) -> None:
+        pushed = (await desk.run({**CHART, **IMAGE}))["pushed"]
+        failed = await desk.failure(task_type="COMPENSATE", pushed=pushed, **stranger)
+        assert (failed.kind, failed.retryable) == ("not_allowed", False)
+        assert server.asked("DELETE") == []
+
 
 class TestSigningIn:
     @pytest.mark.parametrize("auth", ["basic", "token", "bearer"])

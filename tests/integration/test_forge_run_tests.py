@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from functions._executors.file_store import FolderStore
-from functions._executors.forge.run_tests import ForgeRunTestsExecutor
+from functions._executors.forge.run_tests import RunTestsExecutor
 from functions._executors.settings import ExecutorSettings
 from tests.conftest import require
 from tests.support.forge_desk import SHOP, ForgeDesk, hostile
@@ -200,10 +200,10 @@ def test_the_machine_cannot_be_written_to():
 @pytest.mark.parametrize("seconds", ["0", "none", "-1", "nan", "1e9"])
 def test_a_time_that_is_none_is_told_when_the_worker_starts(seconds: str) -> None:
     with pytest.raises(ValueError, match="WORKER_FORGE_TEST_SECONDS"):
-        ForgeRunTestsExecutor(ExecutorSettings(environment={"WORKER_FORGE_TEST_SECONDS": seconds}))
+        RunTestsExecutor(ExecutorSettings(environment={"WORKER_FORGE_TEST_SECONDS": seconds}))
 
 
 async def test_doctor_names_what_runs_tests() -> None:
-    executor = ForgeRunTestsExecutor(ExecutorSettings(sandbox="off", commands=("pytest",)))
+    executor = RunTestsExecutor(ExecutorSettings(sandbox="off", commands=("pytest",)))
     checks = {check.name: check.ok for check in await executor.check()}
     assert checks == {"sandbox": True, "folder": True, "programs": True, "pytest": True, "pytest_cov": True}

@@ -178,6 +178,10 @@ class TestRepository:
             ({"git": "http://127.0.0.1:1/x"}, "not_allowed"),
             ({"git": "file:///etc"}, "not_allowed"),
             ({"git": "file://FOLDER/repositories/../secret"}, "not_allowed"),
+            ({"git": "file://FOLDER/repositories/%2e%2e/secret"}, "not_allowed"),
+            ({"git": "file://FOLDER/repositories/x%2F..%2f..%2Fsecret"}, "not_allowed"),
+            ({"git": "https://git.example/acme/%2E%2e%2fother%2fx"}, "not_allowed"),
+            ({"git": "ssh://%2doProxyCommand=id/x"}, "not_allowed"),
             ({"git": "ext::sh -c touch% /tmp/pwned"}, "not_allowed"),
             ({"git": "https://a:b@git.example/acme/x"}, "not_allowed"),
             ({"git": "--upload-pack=touch /tmp/pwned"}, "not_allowed"),
@@ -192,6 +196,8 @@ class TestRepository:
             ({"git": "file://FOLDER/repositories/service", "ref": "a..b"}, "bad_parameters"),
             ({"git": "file://FOLDER/repositories/service", "ref": "a:refs/heads/b"}, "bad_parameters"),
             ({"git": "file://FOLDER/repositories/service", "subfolder": "../.."}, "bad_template"),
+            ({"git": "file://FOLDER/repositories/service", "subfolder": "a\0b"}, "bad_template"),
+            ({"git": "file://FOLDER/repositories/service", "subfolder": "a" * 200_000}, "bad_template"),
             ({"git": "file://FOLDER/repositories/absent"}, "git_failed"),
             ({"git": "file://FOLDER/repositories/service", "folder": "x"}, "bad_template"),
             ({}, "bad_template"),
@@ -316,6 +322,7 @@ class TestFolder:
         ("git@git.example:acme/x.git", "git@git.example:acme/*"),
         ("file:///srv/templates/x", "file:///srv/templates/*"),
         ("http://127.0.0.1:8000/x", "http://127.0.0.1:8000/*"),
+        ("https://git.example/acme/a%20b%C3%A9", "https://git.example/acme/*"),
     ],
 )
 def test_an_address_that_a_pattern_of_its_kind_allows_is_taken(tmp_path: Path, address: str, pattern: str) -> None:
@@ -329,6 +336,7 @@ def test_an_address_that_a_pattern_of_its_kind_allows_is_taken(tmp_path: Path, a
 def test_the_newest_version_is_that_of_pep_440() -> None:
     assert newest_version(["v1.9", "1.10.0", "2.0.0a1", "latest", "3.0.dev1", "1.10.0.post1"]) == "1.10.0.post1"
     assert newest_version(["latest", "2.0rc1"]) is None
+    assert newest_version(["1" * 5_000, "1.0"]) == "1.0", "a tag without end is none"
 
 
 async def test_without_a_store_nothing_is_selected(tmp_path: Path) -> None:

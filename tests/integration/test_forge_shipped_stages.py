@@ -12,10 +12,10 @@ from functions._core.forge.pipeline import PipelineRequest, pipeline_decision
 from functions._core.forge.templates import SHIPPED
 from functions._executors.forge.compose_code import ComposeCodeExecutor
 from functions._executors.forge.gate import GateExecutor
-from functions._executors.forge.package import ForgePackageExecutor
-from functions._executors.forge.run_tests import ForgeRunTestsExecutor
+from functions._executors.forge.package import PackageExecutor
+from functions._executors.forge.run_tests import RunTestsExecutor
 from functions._executors.forge.select_template import SelectTemplateExecutor
-from functions._executors.forge.validate_code import ForgeValidateCodeExecutor
+from functions._executors.forge.validate_code import ValidateCodeExecutor
 from functions._executors.port import JobExecutor
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
@@ -41,10 +41,10 @@ class Stages:
         executors: list[JobExecutor[Any]] = [
             SelectTemplateExecutor(settings),
             ComposeCodeExecutor(settings),
-            ForgeValidateCodeExecutor(settings, (0.0,)),
-            ForgeRunTestsExecutor(settings),
+            ValidateCodeExecutor(settings, (0.0,)),
+            RunTestsExecutor(settings),
             GateExecutor(settings),
-            ForgePackageExecutor(settings),
+            PackageExecutor(settings),
         ]
         self.jobs = JobsExecutor(executors, pauses=(0.0,), settings=settings)
 

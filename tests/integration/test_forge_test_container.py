@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from functions._executors.forge.run_tests import ForgeRunTestsExecutor
+from functions._executors.forge.run_tests import RunTestsExecutor
 from tests.support.container_engine import ContainerEngine, serving
 from tests.support.forge_desk import SHOP, ForgeDesk
 from tests.support.forge_projects import stored_context
@@ -67,7 +67,7 @@ async def test_a_container_of_a_worker_that_was_killed_is_replaced(engine: Conta
     go = desk.folder / "go"
     waits = f"import os, time\ndef test_a():\n    while not os.path.exists({str(go)!r}):\n        time.sleep(0.05)\n"
     code = desk.project({"test_a.py": waits}, "hcl")
-    killed = ForgeRunTestsExecutor(desk.settings)
+    killed = RunTestsExecutor(desk.settings)
     parameters = killed.Parameters.model_validate({"code": code})
     await killed.start(stored_context(desk.folder / "store", parameters=parameters, idempotency_key="t-1-0"))
     await until(lambda: any(one.process for one in engine.containers.values()), "the first container")
@@ -81,7 +81,7 @@ async def test_a_container_of_a_worker_that_was_killed_is_replaced(engine: Conta
 
 
 async def test_doctor_names_the_image(desk: ForgeDesk) -> None:
-    executor = ForgeRunTestsExecutor(desk.settings)
+    executor = RunTestsExecutor(desk.settings)
     checks = {check.name: check for check in await executor.check()}
     await executor.aclose()
     assert checks["tests"].detail == f"in {IMAGE}"

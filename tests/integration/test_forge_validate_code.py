@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions._executors.file_store import FolderStore
-from functions._executors.forge.validate_code import ForgeValidateCodeExecutor
+from functions._executors.forge.validate_code import ValidateCodeExecutor
 from functions._executors.settings import ExecutorSettings
 from tests.support.forge_desk import SHOP, ForgeDesk, hostile
 from tests.support.scans import program
@@ -209,7 +209,7 @@ class TestPolicies:
 
 async def test_doctor_names_the_kinds_that_nothing_looks_at() -> None:
     given = {"sandbox": "off", "commands": ("bandit",)}
-    executor = ForgeValidateCodeExecutor(ExecutorSettings.model_validate(given))
+    executor = ValidateCodeExecutor(ExecutorSettings.model_validate(given))
     checks = {check.name: check for check in await executor.check()}
     await executor.aclose()
     assert checks["tools"].detail == "nothing for LINT, SECURITY, which counts as 0"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from functions._core.forge.stages import ComposedCode
-from functions._executors.forge.run_tests import ForgeRunTestsExecutor
-from functions._executors.forge.validate_code import ForgeValidateCodeExecutor
+from functions._executors.forge.run_tests import RunTestsExecutor
+from functions._executors.forge.validate_code import ValidateCodeExecutor
 from functions._executors.port import JobExecutor
 from functions._executors.settings import ExecutorSettings
 from functions._worker.context import CONTEXT, TaskContext
@@ -87,8 +87,8 @@ class ForgeDesk:
     async def run(self, provider: str, parameters: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         """Return the outputs of an executor, as they are after JSON."""
         executors: list[JobExecutor[Any]] = [
-            ForgeValidateCodeExecutor(self.settings, (0.0, 0.0)),
-            ForgeRunTestsExecutor(self.settings),
+            ValidateCodeExecutor(self.settings, (0.0, 0.0)),
+            RunTestsExecutor(self.settings),
         ]
         jobs = JobsExecutor(executors, pauses=(0.0,), settings=self.settings)
         task_type = "TEST" if provider == "forge_run_tests" else "VALIDATE"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from functions._executors.file_store import FolderStore
-from functions._executors.forge.package import ForgePackageExecutor
+from functions._executors.forge.package import PackageExecutor
 from functions._executors.forge.projects import keep_bytes, packed
 from functions._executors.settings import ExecutorSettings
 from functions._worker.context import CONTEXT, TaskContext
@@ -94,7 +94,7 @@ class PackageDesk:
         given: Output = {"provider": "forge_package", "artifact_id": "acme/shop", **more}
         if files is not None:
             given["code"] = self.code(files, kind)
-        jobs = JobsExecutor([ForgePackageExecutor(self.settings, (0.0, 0.0))], pauses=(0.0,), settings=self.settings)
+        jobs = JobsExecutor([PackageExecutor(self.settings, (0.0, 0.0))], pauses=(0.0,), settings=self.settings)
         assignment = assigned(given, **{"task_type": "BUILD", "flow_id": "flow-1", **parts})
         written_log = Written(assignment.mask)
         token = CONTEXT.set(TaskContext(assignment, written_log, lambda *_, **__: None))

@@ -48,11 +48,24 @@ def made(tickets: int = 4) -> dict[str, Any]:
         ],
         [*map(line_part, lines)],
         [action],
+        price={"amounts": {"EUR": 0.25}, "workers": []},
         issued={"at": "now", "by": "http://here", "software": "flowc 1", "keyid": "key-1"},
     )
 
 
-PARTS = ("payload", "statement", "predicate", "subject", "flow", "sla", "approvals", "tickets", "history", "issued")
+PARTS = (
+    "payload",
+    "statement",
+    "predicate",
+    "subject",
+    "flow",
+    "sla",
+    "price",
+    "approvals",
+    "tickets",
+    "history",
+    "issued",
+)
 FILE = envelope(made(), "key-1", KEY.sign)
 
 

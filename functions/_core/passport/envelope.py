@@ -160,11 +160,11 @@ def _faults(statement: Mapping[str, Any]) -> Iterator[str]:
     if statement["_type"] != STATEMENT or statement["predicateType"] != PREDICATE:
         yield "statement: it is of another type"
     predicate = statement["predicate"]
-    names = ("flow", "sla", "approvals", "tickets", "history", "issued")
+    names = ("flow", "sla", "price", "approvals", "tickets", "history", "issued")
     if not isinstance(predicate, dict) or predicate.keys() != {*names}:
         yield "predicate: a part is missing or unknown"
         return
-    for name in ("flow", "sla", "issued"):
+    for name in ("flow", "sla", "price", "issued"):
         if not intact(predicate[name]):
             yield f"{name}: it is not what was sealed{_what(predicate[name])}"
     for name in ("approvals", "tickets"):

@@ -1,7 +1,7 @@
 """The statement of a passport: an in-toto statement (v1) about a flow that has ended.
 
     subject      the flow, by the last seal of its history, and the decision, by its hash
-    predicate    flow, sla, approvals, tickets, history: parts with seals (`seal`)
+    predicate    flow, sla, price, approvals, tickets, history: parts with seals (`seal`)
 
 What tasks were given and what they returned is in it by hash alone, so it may be shown to people who may not read that.
 A reference in parameters stands for an output, whose hash is that of its own ticket.
@@ -29,11 +29,12 @@ def statement_of(
     history: Sequence[JsonPart],
     actions: Iterable[ActionRecord],
     *,
+    price: Mapping[str, Any],
     issued: Mapping[str, Any],
 ) -> JsonPart:
     """Return the statement about a flow, of the parts of its tickets (sealed) and history (not sealed yet).
 
-    `issued` says when, by which platform and with which key (`keyid`).
+    `price` is what the work cost (`price_part`); `issued` says when, by which platform and with which key (`keyid`).
     """
     about = sealed(flow_part(flow))
     lines = [*chained(history, about[SEAL])]
@@ -48,6 +49,7 @@ def statement_of(
         "predicate": {
             "flow": about,
             "sla": sealed(sla_part(flow)),
+            "price": sealed(price),
             "approvals": [sealed(action_part(action)) for action in actions],
             "tickets": tickets,
             "history": lines,

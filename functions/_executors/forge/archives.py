@@ -12,10 +12,11 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from functions._executors.port import CallFailed
 from functions._executors.scanners.target import MOST_BYTES, MOST_FILES
+from functions._executors.work_folder import DEEPEST
 
 MOST_LAYOUT = 1024 * 1024 * 1024
 """Bytes of the layout of an image, with the layers of its base."""
@@ -23,6 +24,15 @@ MOST_LAYOUT = 1024 * 1024 * 1024
 PROGRAM, PLAIN = 0o755, 0o644
 FIRST = (1980, 1, 1, 0, 0, 0)
 CHUNK = 1024 * 1024
+
+DIRECTORY_BYTES = 2 * 1024 * 1024
+"""Bytes of the list of files of a zip, of which each takes ten times as much in memory."""
+
+LONGEST_PATH = 1_000
+"""Characters of a path."""
+
+PACKINGS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""How files are packed that are read; other ways unpack all that they stand for at once."""
 
 
 class PackedFile(NamedTuple):
@@ -98,17 +108,36 @@ def write_layout(place: Path, files: Mapping[str, bytes | Path]) -> None:
                     archive.addfile(about, file)
 
 
+class _InPieces(io.RawIOBase):
+    """A zip of which no read takes more than the list of its files may have: a longer list is cut, and refused."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+
+    def read(self, size: int = -1) -> bytes:
+        return self._source.read(DIRECTORY_BYTES if size < 0 else min(size, DIRECTORY_BYTES))
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        return self._source.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._source.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+
 def in_zip(source: IO[bytes], what: str) -> PackedFiles:
     """Return the files of a zip that others made; raise `CallFailed`."""
     found: dict[str, PackedFile] = {}
     left = MOST_BYTES
     try:
-        with zipfile.ZipFile(source) as archive:
+        with zipfile.ZipFile(cast("IO[bytes]", _InPieces(source))) as archive:
             for member in _few(archive.infolist(), what):
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 if member.is_dir():
                     continue
-                if kind not in {0, stat.S_IFREG} or member.flag_bits & 1:
+                if kind not in {0, stat.S_IFREG} or member.flag_bits & 1 or member.compress_type not in PACKINGS:
                     raise _refused(what, member.filename)
                 with archive.open(member) as content:
                     data = content.read(left + 1)
@@ -137,7 +166,7 @@ def in_tar(source: IO[bytes], what: str) -> PackedFiles:
                 data = content.read(left + 1)
                 left -= len(data)
                 _add(found, member.name, PackedFile(data, _mode(member.mode)), left, what)
-    except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError, RecursionError) as error:
         raise _unreadable(what) from error
     return found
 
@@ -150,9 +179,11 @@ def _few(members: list[zipfile.ZipInfo], what: str) -> list[zipfile.ZipInfo]:
 
 def _add(found: dict[str, PackedFile], name: str, file: PackedFile, left: int, what: str) -> None:
     """Take a file in; one that is there twice would be another one for another reader."""
-    parts = name.split("/")
     if left < 0:
         raise _too_much(what)
+    if len(name) > LONGEST_PATH or name.count("/") > DEEPEST:  # an archive has each folder above a file
+        raise CallFailed(f"{what} has a path that is too long or too deep", transient=False, kind="bad_package")
+    parts = name.split("/")
     if name in found or name.startswith("/") or {"", ".", ".."} & {*parts} or "\\" in name or "\0" in name:
         raise _refused(what, name)
     found[name] = file

@@ -127,6 +127,9 @@ class ProjectBuild:
     def _functions(self) -> Iterator[Built]:
         there = "template.yaml" in self._names
         places = dict(functions_in((self._project / "template.yaml").read_bytes())) if there else {}
+        if len({name.lower() for name in places}) < len(places):  # one would be written in place of another
+            text = "the template has functions whose names differ in capital letters alone"
+            raise CallFailed(text, transient=False, kind="bad_project")
         for name, place in places.items():
             files = files_below(self._project, self._names, place)
             if not files:
@@ -260,10 +263,13 @@ def _left_in(folder: Path) -> Iterator[tuple[str, PackedFiles]]:
 
 
 def _template(text: bytes) -> Mapping[str, Any]:
-    """Return a template without the values that its tags stand for (`!Ref`); raise `CallFailed`."""
+    """Return a template without the values that its tags stand for (`!Ref`); raise `CallFailed`.
+
+    All scalars are text: of words that should be numbers or dates others make errors of any kind, or endless sums.
+    """
     import yaml
 
-    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    base = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     reader: Any = type("TemplateReader", (base,), {})
     reader.add_multi_constructor("!", lambda _loader, _tag, _node: None)
     depth = 0

@@ -118,7 +118,7 @@ def _requirements(text: str) -> Iterator[str]:
 
 def _component(line: str) -> Component | None:
     """Return what a requirement asks for; None where it is not asked for on this platform."""
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
     if len(line) > MOST_LINE:
@@ -126,13 +126,13 @@ def _component(line: str) -> Component | None:
     declared = OPTION.sub("", line).strip()
     try:
         asked = Requirement(declared)
-    except InvalidRequirement:
+        if asked.marker is not None and not asked.marker.evaluate({"extra": ""}):
+            return None
+        name = canonicalize_name(asked.name)
+        installed = _installed(name)
+        version = _version(asked, installed)
+    except (ValueError, RecursionError):  # also of versions and markers that nobody can compare
         return Component(declared[:100], declared=declared[:1000])  # it is listed by its words alone
-    if asked.marker is not None and not asked.marker.evaluate({"extra": ""}):
-        return None
-    name = canonicalize_name(asked.name)
-    installed = _installed(name)
-    version = _version(asked, installed)
     known = _license(installed) if installed is not None and installed.version == version else ""
     purl = f"pkg:pypi/{name}" + (f"@{quote(version, safe='')}" if version else "")
     return Component(name, version, purl, known, tuple(sorted({*HASH.findall(line)})), declared[:1000])

@@ -22,10 +22,13 @@ from functions._executors.settings import ExecutorSettings
 from functions._executors.tools import ToolEnd, ToolFailed, ToolJob
 
 ADDRESS = re.compile(
-    r"(?P<scheme>https?|file|ssh)://(?P<user>[a-z_][a-z0-9_-]{0,31}@)?(?!-)[A-Za-z0-9._~:/%+-]{1,500}"
+    r"(?P<scheme>https?|file|ssh)://(?P<user>[a-z_][a-z0-9_-]{0,31}@)?(?!-)(?:[A-Za-z0-9._~:/+-]|%20|%[89A-Fa-f][0-9A-Fa-f]){1,500}"
     r"|(?P<ssh>[a-z_][a-z0-9_-]{0,31}@)[A-Za-z0-9][A-Za-z0-9.-]{0,252}:[A-Za-z0-9_~/][A-Za-z0-9_./~+-]{0,500}"
 )
-"""An address, the second one as code hosts show those of ssh: `git@host:owner/name.git`."""
+"""An address, the second one as code hosts show those of ssh: `git@host:owner/name.git`.
+
+Git and servers decode it after the owner's patterns were looked at: no sign that means something is encoded in it.
+"""
 
 REF = re.compile(r"(?!.*(\.\.|//|\.lock(/|$)))[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}(?<![./])")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -201,12 +204,12 @@ def newest_version(tags: Sequence[str]) -> str | None:
     from packaging.version import InvalidVersion, Version
 
     versions: list[tuple[Version, str]] = []
-    for tag in tags:
+    for tag in filter(REF.fullmatch, tags):  # which has an end, as numbers have
         try:
             version = Version(tag)
         except InvalidVersion:
             continue
-        if not version.is_prerelease and REF.fullmatch(tag):
+        if not version.is_prerelease:
             versions.append((version, tag))
     return max(versions)[1] if versions else None
 

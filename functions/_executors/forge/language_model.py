@@ -50,6 +50,7 @@ SAFE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,99}/){0,10}[A-Za-z0-9_][A-
 PROTECTED = frozenset(
     {
         *("conftest.py", "pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml", "noxfile.py", "makefile"),
+        *("setup.py", "hatch_build.py", "manifest.in"),
         *("jenkinsfile", "azure-pipelines.yml", "bitbucket-pipelines.yml", "buildspec.yml"),
         *("copier.yml", "copier.yaml", "sitecustomize.py", "usercustomize.py"),
     }

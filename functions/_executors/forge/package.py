@@ -16,6 +16,7 @@ from functions._core.forge.packages import RemovedPackages
 from functions._core.forge.stages import PackagedCode
 from functions._core.records.values import TaskType
 from functions._executors.artifacts import ArtifactsRefused
+from functions._executors.forge.attestations import signing_check
 from functions._executors.forge.images import base_registry
 from functions._executors.forge.packaging import PackagingJob, PackagingTools
 from functions._executors.forge.pushes import PackagePusher
@@ -42,7 +43,7 @@ from functions._executors.work_folder import folder_for, remove_folder
 Context = JobContext[PackageParameters]
 
 
-class ForgePackageExecutor(JobExecutor[PackageParameters]):
+class PackageExecutor(JobExecutor[PackageParameters]):
     """Builds, keeps, vouches and pushes; or takes back."""
 
     name: ClassVar[str] = "forge_package"
@@ -89,7 +90,7 @@ class ForgePackageExecutor(JobExecutor[PackageParameters]):
                 await working
 
     async def check(self) -> Sequence[ToolCheck]:
-        """Look at the sandbox, the store, the registry and the base."""
+        """Look at the sandbox, the store, the registry, the base and the key."""
         fault = await self.sandbox.fault()
         confined = fault or ("bubblewrap" if self.sandbox.on else "off: builds run as the worker does")
         logs = self.settings.logs
@@ -108,7 +109,7 @@ class ForgePackageExecutor(JobExecutor[PackageParameters]):
             checks.append(ToolCheck("base image", bool(base), base or "none: images have one layer", required=False))
         except CallFailed as failure:
             checks.append(ToolCheck("base image", False, str(failure), required=False))
-        return checks
+        return [*checks, await asyncio.to_thread(signing_check, self.settings)]
 
     async def aclose(self) -> None:
         """End all jobs and close connections."""

@@ -5,7 +5,6 @@ registry is complete. Where something cannot be pushed, what was pushed before i
 """
 
 import asyncio
-import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -118,7 +117,7 @@ class PackagingJob:
             attempt=self._context.attempt,
             began_at=began,
             ended_at=datetime.now(UTC),
-            worker_id=socket.gethostname(),
+            worker_id=self._context.worker_id,
             template=self._given.template,
             validation=self._given.validation,
             tests=self._given.tests,

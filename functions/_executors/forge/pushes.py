@@ -59,6 +59,7 @@ class PackagePusher:
         self._patience = patience
         owner = f"{context.flow_id or context.idempotency_key}/{context.parameters.artifact_id}"
         self._own = f"flowc-{sha256(owner.encode()).hexdigest()[:24]}"
+        self._own_signature = f"{self._own}.sig"
         self.pushed: list[str] = []
         """What is in the registry through this pipeline, by digest."""
 
@@ -92,15 +93,30 @@ class PackagePusher:
         return reference
 
     async def remove(self, references: Sequence[str]) -> RemovedPackages:
-        """Take things out of the registry, the last first; what is not there any more is no error."""
+        """Take things out of the registry, the last first; what is not there any more is no error.
+
+        A plan says what they are, so each has to have the tag of this pipeline: others' packages are not taken out.
+        """
         removed: list[str] = []
         absent: list[str] = []
         for reference in reversed(references):
             repository, digest = self._own_place(reference)
-            gone = await self._called(partial(self._api.delete_manifest, repository, digest))
+            gone = await self._is_own(repository, digest) and await self._called(
+                partial(self._api.delete_manifest, repository, digest)
+            )
             (removed if gone else absent).append(reference)
             self._context.log(f"{reference} {'removed' if gone else 'was not there'}")
         return RemovedPackages(removed=tuple(removed), absent=tuple(absent))
+
+    async def _is_own(self, repository: str, digest: str) -> bool:
+        """Whether this pipeline has pushed something; False for what is not there. Raises for what others have."""
+        for tag in (self._own, self._own_signature):
+            if (held := await self._held(repository, tag)) is not None and held.digest == digest:
+                return True
+        if await self._held(repository, digest) is None:
+            return False
+        text = f"{self.reference(repository, digest)[:300]} was not pushed by this pipeline"
+        raise CallFailed(text, transient=False, kind="not_allowed")
 
     async def take_back(self) -> None:
         """Remove what this job has pushed before it failed; what cannot be removed is named in the log."""
@@ -129,7 +145,7 @@ class PackagePusher:
 
     def _tag(self, one: RegistryPush) -> str:
         """Return the pipeline's own tag; of a signature another one than of its image, in the same repository."""
-        return self._own if one.settled else f"{self._own}.sig"
+        return self._own if one.settled else self._own_signature
 
     def _own_place(self, reference: str) -> tuple[str, str]:
         """Return repository and digest of a reference below the owner's address; raise `CallFailed` for another."""

@@ -85,7 +85,7 @@ class ProjectSuite(ProgramExecutor[ProjectTests]):
         return judged(context, context.parameters.min_coverage, end.folder, ended, measured=measured)
 
 
-class ForgeRunTestsExecutor(JobExecutor[RunTestsParameters]):
+class RunTestsExecutor(JobExecutor[RunTestsParameters]):
     """Runs the tests of a project within a time."""
 
     name: ClassVar[str] = "forge_run_tests"

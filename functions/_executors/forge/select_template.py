@@ -24,6 +24,9 @@ from functions._executors.settings import ExecutorSettings
 from functions._executors.tools import ToolExecutor, ToolJob
 
 CONTENT = "template.tar.gz"
+LONGEST_FOLDER = 1_000
+"""Characters of the place of a template within a repository, which is an argument of git."""
+
 Context = JobContext[SelectTemplateParameters]
 
 
@@ -98,8 +101,9 @@ class SelectTemplateExecutor(ToolExecutor[SelectTemplateParameters]):
     async def _brought(self, source: TemplateSource, job: ToolJob) -> _Brought:
         if [source.shipped, source.folder, source.git].count(None) != 2:  # noqa: PLR2004 - all but one
             raise bad("the template says nothing, or several things, of where it is")
-        if ".." in source.subfolder.split("/") or source.subfolder.startswith("/"):
-            raise bad("the folder of the template leads out of its place")
+        inner = source.subfolder
+        if ".." in inner.split("/") or inner.startswith("/") or "\0" in inner or len(inner) > LONGEST_FOLDER:
+            raise bad("the folder of the template leads out of its place, or is none")
         if source.git is not None:
             return await self._from_git(source, job)
         if source.shipped is not None:

@@ -65,7 +65,7 @@ LOOKS_AT: Mapping[str, Sequence[str]] = {
 VERSION = re.compile(r"\d+(?:\.\d+)+[\w.+-]*")
 
 
-class ForgeValidateCodeExecutor(JobExecutor[ValidateCodeParameters]):
+class ValidateCodeExecutor(JobExecutor[ValidateCodeParameters]):
     """Has a project looked at by all tools that the worker has."""
 
     name: ClassVar[str] = "forge_validate_code"

@@ -226,7 +226,7 @@ def unpack(laid: TargetFolder, source: IO[bytes], name: str, *, strict: bool = F
                     laid.add(member.name, content, member.mode)
                 elif strict and not member.isdir():
                     raise TargetRefused(f"{name} has {member.name[:200]!r}, which is a link, a device or of git")
-    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError, RecursionError) as error:
         raise TargetRefused(f"{name[:200]} is no archive that can be unpacked") from error
 
 
