@@ -188,7 +188,9 @@ def _print_pipeline(pipeline: "JsonObject") -> None:
     for stage in pipeline["stages"]:
         time = "" if stage["duration_ms"] is None else took(stage["duration_ms"])
         attempts = str(stage["attempts"] or "")
-        stages.add_row(stage["name"], stage["status"], time, attempts, clean(stage["error"] or ""))
+        # Stages that never began repeat the error of the pipeline, which is said below.
+        error = "" if stage["status"] == "CANCELLED" and pipeline["error"] else clean(stage["error"] or "")
+        stages.add_row(stage["name"], stage["status"], time, attempts, error)
     console().print(stages)
     for made in pipeline["artifacts"]:
         typer.echo(f"{made['artifact_type']} {clean(made['location'])} {clean(made['checksum'])}")

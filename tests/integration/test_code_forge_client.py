@@ -111,5 +111,10 @@ async def test_the_command_line_lists_shows_and_begins_pipelines(machine: OneMac
     assert pipeline_id in listed
     assert "acme/tool" in listed
     assert "terraform-module" in await said("templates")
+    failure = {"type": "bad_template", "message": "the template is odd", "retryable": False}
+    worker.failures["compose_code"].append(failure)
+    failed = json.loads(await said("build", "acme/odd", "-p", "language=python", "--watch", "--json", exit_status=1))
+    text = await said("show", failed["pipeline_id"])
+    assert text.count("the template is odd") == 2, "the stage that failed, and the pipeline"
     await said("show", "no-such-pipeline", exit_status=1)
     await said("build", "acme/tool", "-p", "port", exit_status=2)
