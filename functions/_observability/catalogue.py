@@ -269,7 +269,7 @@ WEBHOOKS: Sequence[Metric] = (
 
 FORGE: Sequence[Metric] = (
     counter("forge_pipelines_total", "Pipelines of the code forge that ended", status=PIPELINE_ENDS),
-    gauge("forge_pipelines_active", "Pipelines under way, those that are reviewed included", "pipelines"),
+    gauge("forge_pipelines_active", "Pipelines under way, reviewed ones included; absent without a forge", "pipelines"),
     seconds("forge_pipeline_duration_seconds", "Pipeline, from its request to its end", FLOW_BUCKETS),
     seconds("forge_queue_wait_seconds", "Request of a pipeline, to the begin of its first stage", FLOW_BUCKETS),
     counter("forge_stage_total", "Stages of pipelines that ended, by status", stage=FORGE_STAGES, status=STAGE_ENDS),

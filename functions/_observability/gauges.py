@@ -10,6 +10,7 @@ from datetime import datetime
 
 from functions._core.errors import FlowcError
 from functions._core.events.pipelines import PIPELINE_KEY
+from functions._core.executors.table import FORGE
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.placement.limits import OF_KEY, places
 from functions._core.placement.ranking import health_of
@@ -102,14 +103,21 @@ class Gauges:
         counts = await self._ports.views.counts()
         live = sum(number for status, number in counts.get("flows", {}).items() if status not in ENDED_FLOWS)
         tickets = counts.get("tickets", {})
-        pipelines, _ = await places(OF_KEY + PIPELINE_KEY, self._ports.key_values)
         return {
             ("flowc_approvals_late", ()): await self._late_approvals(counts),
             ("flowc_queue_depth", ()): depth,
             ("orchestration_workflows_active", ()): live,
-            ("forge_pipelines_active", ()): float(len(pipelines)),
+            **await self._pipelines(),
             **{("tickets_by_status", (status.value,)): tickets.get(status.value, 0) for status in TicketStatus},
         }
+
+    async def _pipelines(self) -> dict[Gauge, float]:
+        """Return how many pipelines of the code forge are under way; nothing where nobody does their stages."""
+        workers = await self._ports.registry.workers()
+        if not any(name.partition(":")[0] == FORGE for worker in workers for name in worker.capabilities):
+            return {}
+        pipelines, _ = await places(OF_KEY + PIPELINE_KEY, self._ports.key_values)
+        return {("forge_pipelines_active", ()): float(len(pipelines))}
 
     async def _late_approvals(self, counts: Mapping[str, Mapping[str, int]]) -> float:
         """Return how many approvals have waited for more than half of their time; nothing is read where none wait."""

@@ -10,9 +10,10 @@ from functions._core.executors import unused
 from functions._core.executors.answers import NoSuchPlace, place_in, value_at
 from functions._core.executors.execute import CommandParameters, HttpParameters
 from functions._core.executors.parameters import checked_parameters
-from functions._core.executors.table import EXECUTORS, capability_of, model_of
+from functions._core.executors.table import EXECUTORS, capability_of, least_timeout_of, model_of
 from functions._core.planning.tickets import generate_tickets
 from functions._core.records.models import Ticket
+from functions._core.records.values import TaskType
 from functions._core.rules import Rules
 from tests.support.decisions import NOW, a_decision, a_flow, a_task
 
@@ -270,3 +271,15 @@ def test_a_plan_that_tests_is_checked_and_asks_for_its_executor() -> None:
     assert tickets_of(a_task("a", task_type="TEST", parameters=given))["a"].required_capabilities == (
         "test:github_actions",
     )
+
+
+def test_a_build_by_a_forge_has_time_for_people_unless_its_plan_says_otherwise() -> None:
+    asked = {"provider": "code_forge", "artifact_id": "acme/shop"}
+    day = (1_800 + 86_400) * 1_000
+    assert least_timeout_of(TaskType.BUILD, asked) == day
+    assert least_timeout_of(TaskType.TEST, asked) == 0
+    silent = a_task("silent", task_type="BUILD", parameters=asked)
+    brief = a_task("brief", task_type="BUILD", parameters=asked, timeout_ms=5)
+    decision = a_decision(silent, brief)
+    made = {ticket.task_id: ticket for ticket in generate_tickets(a_flow(decision), decision, NOW, Rules())}
+    assert (made["silent"].sla.timeout_ms, made["brief"].sla.timeout_ms) == (day, 5)

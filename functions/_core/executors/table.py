@@ -28,6 +28,8 @@ class ExecutorEntry(NamedTuple):
     """The kind of work, in lower case: a worker that has the executor offers it as a capability."""
     task_types: frozenset[TaskType]
     """The types of the tasks that it does."""
+    least_timeout_ms: int = 0
+    """How long an attempt may take at least where the plan does not say, in milliseconds: people may have to decide."""
 
 
 EXECUTE = "execute"
@@ -45,6 +47,9 @@ VALIDATES = frozenset({TaskType.VALIDATE})
 FORGE = "forge"
 """The family of the stages of the code forge."""
 
+MAKING_SECONDS, REVIEW_SECONDS = 1_800, 86_400
+"""How long the code forge makes an artifact at most, and how long people may take to decide about it by default."""
+
 
 EXECUTORS: Mapping[str, ExecutorEntry] = {
     "command": ExecutorEntry(EXECUTE, WORK),
@@ -53,7 +58,7 @@ EXECUTORS: Mapping[str, ExecutorEntry] = {
     "container": ExecutorEntry(EXECUTE, WORK),
     "k8s_job": ExecutorEntry(EXECUTE, WORK),
     "function": ExecutorEntry(EXECUTE, WORK),
-    "code_forge": ExecutorEntry("build", BUILDS),
+    "code_forge": ExecutorEntry("build", BUILDS, (MAKING_SECONDS + REVIEW_SECONDS) * 1_000),
     "mcp": ExecutorEntry("tool", frozenset({TaskType.TOOL, TaskType.COMPENSATE})),
     "scan": ExecutorEntry("validate", VALIDATES),
     "github_actions": ExecutorEntry("test", TESTS),
@@ -138,6 +143,12 @@ def capabilities_for(task_type: TaskType, parameters: JsonObject) -> tuple[str, 
     """Return what a task asks of its worker by the executor that it names."""
     name = executor_of(task_type, parameters)
     return () if name is None else (capability_of(name),)
+
+
+def least_timeout_of(task_type: TaskType, parameters: JsonObject) -> int:
+    """Return how long an attempt at a task may take at least that does not say, in milliseconds."""
+    name = executor_of(task_type, parameters)
+    return 0 if name is None else EXECUTORS[name].least_timeout_ms
 
 
 def compensation_for(task_type: TaskType, task_id: str, parameters: JsonObject) -> JsonObject | None:

@@ -17,6 +17,7 @@ from functions._core.decision.vocabulary import Id
 from functions._core.executors.build import MOST_INPUT, InputName
 from functions._core.executors.execute import MOST_NAMES
 from functions._core.executors.forge import ArtifactId, ShortWord, Version
+from functions._core.executors.table import MAKING_SECONDS, REVIEW_SECONDS
 from functions._core.forge.selection import ranked
 from functions._core.forge.stages import STAGES, Score, TemplateCard
 from functions._core.records.json_text import json_size
@@ -39,8 +40,6 @@ CONCURRENCY_KEY = "forge"
 AT_ONCE = 10
 """Pipelines that are made at once; more of them wait for their turn."""
 
-MAKING_SECONDS = 1_800
-REVIEW_SECONDS = 86_400
 LONGEST_REVIEW = 30 * 86_400
 
 STAGE_SECONDS: Mapping[str, int] = {

@@ -11,7 +11,7 @@ from functions._core.decision.control_checks import has_branches
 from functions._core.decision.model import NOT_UNDONE, Compensation, Decision, Retry, Task
 from functions._core.errors import Undeliverable
 from functions._core.executors.deploy import just_rolls_back
-from functions._core.executors.table import capabilities_for, compensation_for
+from functions._core.executors.table import capabilities_for, compensation_for, least_timeout_of
 from functions._core.planning.graph import dependants, schedule
 from functions._core.planning.slack import wakeup_of
 from functions._core.records.json_text import content_hash
@@ -313,7 +313,12 @@ def _of_task(task: Task, within: Within, latest_finish: datetime, least_timeout_
         "qos": qos,
         "sla": Sla(
             deadline=latest_finish,
-            timeout_ms=task.timeout_ms or max(least_timeout_ms, TIMEOUT_FACTOR * task.item_estimate_ms),
+            timeout_ms=task.timeout_ms
+            or max(
+                least_timeout_ms,
+                TIMEOUT_FACTOR * task.item_estimate_ms,
+                least_timeout_of(task.task_type, task.parameters),
+            ),
             max_retries=retries,
         ),
         "retry": DEFAULT_RETRY if task.retry is None else RetryPolicy(**retry.model_dump(exclude={"max_retries"})),
