@@ -25,7 +25,7 @@ KNOWN = {
     "condition_not_looked_at": 8,
     "failed_items_decide": 7,
     "freeze_not_looked_at_by_c4": 52,
-    "frozen_ticket_is_forgotten": 28,
+    "frozen_ticket_is_forgotten": 89,
     "healing_heals_its_own": 7,
     "guard_gates_nobody": 7,
 }
@@ -46,7 +46,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulator_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     MUTANTS[name](monkeypatch)
-    for seed in sorted(SEEDS, key=lambda seed: seed != KNOWN.get(name)):
+    for seed in dict.fromkeys([KNOWN.get(name, SEEDS[0]), *SEEDS]):
         violations = simulate(seed, FAULTS.get(name, ["all"])).violations
         if violations:
             sys.stdout.write(f"{name}: found with seed {seed}: {violations[0].sentence} {violations[0].detail}")

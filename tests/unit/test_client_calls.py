@@ -426,6 +426,6 @@ def test_the_operations_of_both_kinds_of_client_are_the_same_code() -> None:
 
     named: dict[str, Any] = {name: getattr(client, name) for name in client.__all__}
     twins = {name: sync for name, sync in named.items() if name.startswith("Sync")}
-    assert len(twins) == 6
+    assert len(twins) == 7
     for name, sync in twins.items():
         assert sync.__mro__[1] is named[name.removeprefix("Sync")].__mro__[1]
