@@ -9,7 +9,8 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.console.browser import Person, title
-from tests.support.pipelines import BY_PERSON, PIPELINES, WHEEL, forge_worker, seen
+from tests.support.forge_stages import BY_PERSON, WHEEL
+from tests.support.pipelines import PIPELINES, forge_worker, seen
 from tests.support.processes import Platform
 from tests.support.world import decision, task, until
 

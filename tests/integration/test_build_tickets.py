@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tests.support.forge_pipelines import pipeline
+from tests.support.forge_stages import BY_REQUEST, COMPOSED
 from tests.support.http_workers import HttpWorkers
 from tests.support.loopback import until as until_true
 from tests.support.one_machine import OneMachine, one_machine
-from tests.support.pipelines import BY_REQUEST, COMPOSED, PIPELINES, ForgeWorker, forge_worker, seen
+from tests.support.pipelines import PIPELINES, ForgeWorker, forge_worker, seen
 from tests.support.processes import free_port
 from tests.support.world import decision, task, until
 

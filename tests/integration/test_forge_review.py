@@ -11,10 +11,11 @@ import pytest
 from functions._core.executors.execute import KeptFile
 from functions._core.executors.forge import MODELS
 from tests.support.code_hosts import CodeHostWorld, code_host
+from tests.support.forge_stages import COMPOSED, VALIDATED
 from tests.support.github_pulls import GithubPulls
 from tests.support.gitlab_requests import GitlabRequests
 from tests.support.loopback import until as until_true
-from tests.support.pipelines import COMPOSED, PIPELINES, VALIDATED, ForgeWorker, forge_worker, seen
+from tests.support.pipelines import PIPELINES, ForgeWorker, forge_worker, seen
 from tests.support.processes import Platform, running_platform, worker_process
 from tests.support.world import until
 
@@ -80,7 +81,7 @@ async def test_a_merge_request_outlives_its_worker_and_people_decide(review: Rev
     waiting = await review.at(merged, "REQUIRES_APPROVAL")
     assert waiting["git_mr_url"].startswith("https://git")
     assert len(world.requests) == 1
-    assert "Findings: none" in world.text_of()
+    assert "Findings: 1 medium, 2 low" in world.text_of()
     world.merge()
     ended = await review.at(merged, "COMPLETED", "FAILED", "REJECTED")
     assert (ended["status"], ended["score"]) == ("COMPLETED", 0.81)

@@ -19,9 +19,9 @@ from functions._executors.forge.validate_code import ValidateCodeExecutor
 from functions._executors.port import JobExecutor
 from functions._executors.settings import ExecutorSettings
 from functions._worker.jobs import JobsExecutor
+from tests.support.forge_stages import TESTED, VALIDATED
 from tests.support.forge_templates import settings_for
 from tests.support.jobs import assigned
-from tests.support.pipelines import TESTED, VALIDATED
 
 ALLOWED = "bandit,build,copier,detect-secrets,pytest,python,ruff"
 CARDS = [card.model_dump(mode="json", exclude_none=True) for card in SHIPPED]

@@ -10,9 +10,10 @@ import pytest
 
 from functions._core.events.signatures import plain_signature
 from functions.api.webhook_forms import PipelineCompleted
+from tests.support.forge_stages import BY_PERSON, BY_REQUEST, MERGED
 from tests.support.http_api import problem_of
 from tests.support.one_machine import OneMachine, one_machine
-from tests.support.pipelines import BY_PERSON, BY_REQUEST, PIPELINES, ForgeWorker, forge_worker, seen
+from tests.support.pipelines import PIPELINES, ForgeWorker, forge_worker, seen
 from tests.support.processes import free_port
 from tests.support.webhook_receiver import WebhookReceiver, verified
 from tests.support.world import decision, task, until
@@ -103,7 +104,7 @@ async def test_where_the_merge_request_is_comes_with_the_end(two: TwoPlatforms) 
     flow_id, _ = await two.build()
     assert (await two.flowc.ended(flow_id))["status"] == "COMPLETED"
     output = (await two.flowc.tickets(flow_id))["a"]["output"]
-    assert (output["git_mr_url"], output["approval_required"]) == ("https://git.example/acme/shop/pulls/7", True)
+    assert (output["git_mr_url"], output["approval_required"]) == (MERGED.url, True)
 
 
 async def test_a_pipeline_that_is_cancelled_fails_the_ticket_and_says_so(two: TwoPlatforms) -> None:

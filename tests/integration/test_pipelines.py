@@ -8,18 +8,10 @@ import pytest
 import pytest_asyncio
 
 from functions._core.forge.stages import STAGES
+from tests.support.forge_stages import BY_PERSON, BY_REQUEST, MERGED, PACKAGED
 from tests.support.loopback import until as until_true
 from tests.support.one_machine import OneMachine, one_machine
-from tests.support.pipelines import (
-    BY_PERSON,
-    BY_REQUEST,
-    MERGED,
-    PACKAGED,
-    PIPELINES,
-    ForgeWorker,
-    forge_worker,
-    seen,
-)
+from tests.support.pipelines import PIPELINES, ForgeWorker, forge_worker, seen
 from tests.support.world import decision, task, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -94,8 +86,8 @@ async def test_a_pipeline_runs_its_stages_in_order_and_shows_what_it_has_made(
     assert (pipeline["signature"], pipeline["score"], pipeline["approval_required"]) == ("MEQCIB", 0.96, False)
     made = (await machine.client.get(f"{PIPELINES}/{pipeline['pipeline_id']}/artifacts")).json()
     assert [one["name"] for one in made["items"]] == ["shop-0.1.0-py3-none-any.whl"]
-    assert [one["artifact_type"] for one in made["code"]] == ["CODE", "IAC", "TEST"]
-    assert (made["sbom"]["spdx"]["name"], made["key_id"]) == ("bom.spdx.json", "forge-1")
+    assert [one["artifact_type"] for one in made["code"]] == ["CODE", "IAC", "TEST", "DOCUMENTATION"]
+    assert (made["sbom"]["spdx"]["name"], made["key_id"]) == ("sbom.spdx.json", "forge-1")
     result = (await machine.client.get(f"/api/v1/flows/{pipeline['pipeline_id']}/result")).json()["result"]
     assert (result["score"], result["outcome"], result["git_mr_url"]) == (0.96, "APPROVED", None)
     compose = worker.parameters(pipeline["pipeline_id"])["compose_code"]

@@ -1,38 +1,21 @@
 """Pipelines of the code forge without a forge: plans as the platform makes them, and what the stages would say."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-from functions._core.executors.execute import KeptFile
 from functions._core.forge.pipeline import PipelineRequest, pipeline_decision
 from functions._core.forge.stages import (
-    CodeArtifact,
-    ComposedCode,
-    ForgeArtifactType,
     GateOutcome,
-    GateVerdict,
-    MergeRequest,
-    PackagedArtifact,
-    PackagedCode,
-    SbomRecord,
-    SelectedTemplate,
-    TestedCode,
-    ValidatedCode,
-    ValidationResult,
 )
 from functions._core.forge.templates import SHIPPED
+from tests.support.forge_stages import GOOD, OUTPUTS
 
 STAGES = ("select_template", "compose_code", "validate_code", "run_tests", "package", "gate", "merge_request")
 CAPABILITIES = tuple(f"forge:forge_{name}" for name in STAGES)
-HASH = "ab" * 32
-MOMENT = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+TASKS = {"gate": "approve/gate", "merge_request": "approve/merge_request"}
+"""The tasks of the stages that are within another one."""
 
 Behaviour = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
-
-
-def kept(name: str) -> KeptFile:
-    return KeptFile(name=name, size=7, sha256=HASH, uri=f"s3://forge/{name}")
 
 
 def pipeline(key: str, at_once: int = 10, **more: Any) -> dict[str, Any]:
@@ -43,61 +26,10 @@ def pipeline(key: str, at_once: int = 10, **more: Any) -> dict[str, Any]:
 
 def output(stage: str, verdict: str = "APPROVED", review: str | None = None, score: float = 0.93) -> dict[str, Any]:
     """Return what a stage says; the gate has a `verdict`, and where people have to decide who reviews."""
-    files = tuple(
-        CodeArtifact(
-            artifact_id=f"acme/shop:{kind.lower()}",
-            artifact_type=ForgeArtifactType(kind),
-            content_uri=f"s3://forge/{kind.lower()}",
-            content_hash=HASH,
-            files=3,
-        )
-        for kind in ("CODE", "IAC", "TEST", "DOCUMENTATION")
-    )
-    wheel = PackagedArtifact(
-        artifact_id="acme/shop:wheel",
-        artifact_type=ForgeArtifactType.CODE,
-        name="shop-0.1.0-py3-none-any.whl",
-        location="s3://forge/shop-0.1.0-py3-none-any.whl",
-        checksum=f"sha256:{HASH}",
-        size=7,
-        signature="c2lnbmF0dXJl",
-    )
-    scanned = ValidationResult(
-        validation_type="SAST",
-        tool_name="bandit",
-        tool_version="1.8",
-        status="WARNING",
-        score=0.9,
-        issues={"critical": 0, "high": 0, "medium": 1, "low": 2, "info": 0},
-        report_uri="s3://forge/bandit.sarif",
-        started_at=MOMENT,
-        completed_at=MOMENT,
-    )
-    said = {
-        "select_template": SelectedTemplate(template_id="python-service", score=1, content=kept("t.tar.gz")),
-        "compose_code": ComposedCode(
-            content=kept("project.tar.gz"),
-            artifacts=files,
-            confidence_score=1,
-            template_id="python-service",
-            artifact_type="service",
-            language="python",
-            files=12,
-        ),
-        "validate_code": ValidatedCode(validation_results=(scanned,), quality=0.9),
-        "run_tests": TestedCode(passed=10, failed=0, skipped=1, coverage=0.85, score=1),
-        "package": PackagedCode(
-            artifacts=(wheel,),
-            sbom=SbomRecord(components=4, cyclonedx=kept("sbom.cdx.json"), spdx=kept("sbom.spdx.json")),
-            provenance=kept("provenance.json"),
-            pushed=("registry.example/shop@sha256:" + HASH,),
-        ),
-        "gate": GateVerdict.model_validate(
-            {"outcome": GateOutcome(verdict), "score": score, "reason": f"the score is {score}", "review": review}
-        ),
-        "merge_request": MergeRequest(url="https://git.example/acme/shop/-/merge_requests/7", branch="flowc-1"),
-    }
-    return said[stage].model_dump(mode="json")
+    said = OUTPUTS[TASKS.get(stage, stage)]
+    if stage == "gate":
+        said = GOOD.but(outcome=GateOutcome(verdict), score=score, reason=f"the score is {score}", review=review)
+    return said.model_dump(mode="json")
 
 
 def stage_of(assignment: Mapping[str, Any]) -> str:

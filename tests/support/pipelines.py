@@ -9,105 +9,21 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
 from functions._adapters.http.cloudevents import write_structured
-from functions._core.executors.execute import KeptFile
 from functions._core.executors.forge import MODELS
 from functions._core.executors.parameters import checked_parameters
-from functions._core.forge.stages import (
-    CodeArtifact,
-    ComposedCode,
-    ForgeArtifactType,
-    GateOutcome,
-    GateVerdict,
-    MergeRequest,
-    PackagedArtifact,
-    PackagedCode,
-    SbomRecord,
-    SelectedTemplate,
-    TestedCode,
-    ValidatedCode,
-    ValidationResult,
-)
 from functions._core.records.values import Model
+from tests.support.forge_stages import OUTPUTS
 from tests.support.world import report_event
 
 PIPELINES = "/api/v1/pipelines"
 LEASE = "/api/v1/tasks/lease"
 Assignment = Mapping[str, Any]
-
-
-def kept(name: str) -> KeptFile:
-    """Return a file of the worker's store, which nobody fetches."""
-    return KeptFile(name=name, size=len(name), sha256=sha256(name.encode()).hexdigest(), uri=f"s3://forge/{name}")
-
-
-SELECTED = SelectedTemplate(
-    template_id="python-service",
-    score=0.98,
-    version="1.0.0",
-    artifact_type="service",
-    language="python",
-    content=kept("template.tar.gz"),
-)
-COMPOSED = ComposedCode(
-    content=kept("project.tar.gz"),
-    artifacts=tuple(
-        CodeArtifact(
-            artifact_id=f"acme/shop:{kind.lower()}",
-            artifact_type=kind,
-            content_uri=f"s3://forge/{kind.lower()}",
-            content_hash="a" * 64,
-        )
-        for kind in (ForgeArtifactType.CODE, ForgeArtifactType.IAC, ForgeArtifactType.TEST)
-    ),
-    confidence_score=0.9,
-    template_id="python-service",
-    artifact_type="service",
-    language="python",
-    files=12,
-)
-VALIDATED = ValidatedCode(
-    validation_results=(ValidationResult(validation_type="LINT", tool_name="ruff", status="PASSED", score=1.0),),
-    quality=0.95,
-)
-TESTED = TestedCode(passed=14, coverage=0.92, score=1.0)
-WHEEL = PackagedArtifact(
-    artifact_id="acme/shop:wheel",
-    artifact_type=ForgeArtifactType.CODE,
-    name="shop-0.1.0-py3-none-any.whl",
-    location="s3://forge/shop-0.1.0-py3-none-any.whl",
-    checksum=f"sha256:{'b' * 64}",
-    size=4_096,
-    signature="MEUCIQ",
-)
-PACKAGED = PackagedCode(
-    artifacts=(WHEEL,),
-    sbom=SbomRecord(components=12, cyclonedx=kept("bom.json"), spdx=kept("bom.spdx.json")),
-    provenance=kept("provenance.json"),
-    signature="MEQCIB",
-    key_id="forge-1",
-    pushed=("registry.example/acme/shop@sha256:" + "c" * 64,),
-)
-GOOD = GateVerdict(outcome=GateOutcome.APPROVED, score=0.96, reason="0.96 is at least 0.9")
-BY_PERSON = GateVerdict(outcome=GateOutcome.REVIEW, score=0.72, reason="0.72 is below 0.9", review="person")
-BY_REQUEST = BY_PERSON.but(review="merge_request")
-MERGED = MergeRequest(url="https://git.example/acme/shop/pulls/7", branch="forge/acme-shop", commit="d" * 40)
-
-OUTPUTS: Mapping[str, Model] = {
-    "select_template": SELECTED,
-    "compose_code": COMPOSED,
-    "validate_code": VALIDATED,
-    "run_tests": TESTED,
-    "package": PACKAGED,
-    "approve/gate": GOOD,
-    "approve/merge_request": MERGED,
-}
 
 
 @dataclass
