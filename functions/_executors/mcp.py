@@ -36,6 +36,9 @@ MARK, URL = f"{PREFIX}MCP_", "_URL"
 KEY = "io.neuralhive/idempotency-key"
 """The member of `_meta` with the key of the job."""
 
+CLIENT = "1"
+"""The version by which the client names itself to servers: executors know no other."""
+
 END_SECONDS = 2.0
 """How long the server may take to hear that a session is over."""
 
@@ -72,7 +75,7 @@ class McpExecutor(JobExecutor[McpParameters]):
         seconds = max(0.1, min(given.timeout_seconds, context.seconds_left, context.call_seconds))
         try:
             async with asyncio.timeout(seconds):  # all messages of the session together
-                session = McpSession(_sending(server, context, seconds), "1", {KEY: context.idempotency_key})
+                session = McpSession(_sending(server, context, seconds), CLIENT, {KEY: context.idempotency_key})
                 result = await session.call(given.tool, given.arguments)
         except TimeoutError:
             raise CallFailed(f"the tool does not answer within {seconds:.0f} s", kind="no_answer") from None

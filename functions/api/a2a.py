@@ -146,12 +146,7 @@ async def _sent(request: Request, params: Mapping[str, Any]) -> Mapping[str, Any
         raise _Refusal(BAD_PARAMS, f"params need a message, with a messageId of 1 to {MOST} characters")
     if message.get("taskId"):
         raise _Refusal(NOT_OFFERED, "a task takes no further message: people decide at the platform, or by its tools")
-    parts = message.get("parts")
-    given = (
-        [part["data"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("data"), Mapping)]
-        if (isinstance(parts, list))
-        else []
-    )
+    given = _data_in(message.get("parts"))
     if len(given) != 1:
         raise _Refusal(BAD_PARAMS, "the message needs one part with data: a decision, or a plan")
     configuration = params.get("configuration")
@@ -159,8 +154,14 @@ async def _sent(request: Request, params: Mapping[str, Any]) -> Mapping[str, Any
     query = urlencode({"wait_seconds": 0 if at_once else WAIT_SECONDS})
     key = own_key(request, message_id) or message_id  # another caller's message of the same id is another one
     body = _decision(given[0], key, message_id, message.get("contextId"))
-    answer = await inner_call(request, InnerRequest("POST", "/api/v1/flow-c/execute", query, {}, body))
-    return await _task(request, str(_good(answer)["flow_id"]))
+    begun = _good(await _asked(request, "POST", "/api/v1/flow-c/execute", query, body))
+    return await _task(request, str(begun["flow_id"]))
+
+
+def _data_in(parts: object) -> list[Mapping[str, Any]]:
+    """Return the data of the parts of a message that are objects."""
+    listed = parts if isinstance(parts, list) else []
+    return [part["data"] for part in listed if isinstance(part, Mapping) and isinstance(part.get("data"), Mapping)]
 
 
 def _decision(given: Mapping[str, Any], key: str, message_id: str, context_id: object) -> Mapping[str, Any]:
@@ -176,17 +177,17 @@ def _decision(given: Mapping[str, Any], key: str, message_id: str, context_id: o
 
 async def _task(request: Request, task_id: str) -> Mapping[str, Any]:
     """Return a task with what it has come to."""
-    flow = _good(await _asked(request, f"/api/v1/flows/{task_id}"))
+    flow = _good(await _asked(request, "GET", f"/api/v1/flows/{task_id}"))
     shown = _shown(flow)
     if flow["tickets_by_status"].get("WAITING"):
         query = urlencode({"flow_id": task_id, "status": "WAITING", "limit": MOST})
-        tickets = _good(await _asked(request, "/api/v1/tickets", query))["items"]
+        tickets = _good(await _asked(request, "GET", "/api/v1/tickets", query))["items"]
         asking = [one for one in tickets if one.get("waiting") == "APPROVAL"]
         if asking:
             texts = [f"Task {one['task_id']} waits for a person: {one['description']}" for one in asking[:5]]
             shown["status"] |= {"state": "TASK_STATE_INPUT_REQUIRED", "message": _said(task_id, "\n".join(texts))}
     if flow["status"] == "COMPLETED":
-        answer = await _asked(request, f"/api/v1/flows/{task_id}/result")
+        answer = await _asked(request, "GET", f"/api/v1/flows/{task_id}/result")
         if answer.status == HTTPStatus.OK:
             part = {"data": json.loads(answer.body)["result"], "mediaType": "application/json"}
             shown["artifacts"] = [{"artifactId": "result", "name": "result", "parts": [part]}]
@@ -202,15 +203,14 @@ async def _listed(request: Request, params: Mapping[str, Any]) -> Mapping[str, A
     if not isinstance(size, int) or not 1 <= size <= MOST or not isinstance(token, str | None):
         raise _Refusal(BAD_PARAMS, f"pageSize is 1 to {MOST}, pageToken the nextPageToken of a page")
     query = urlencode({"limit": size, **({"cursor": token} if token else {})})
-    page = _good(await _asked(request, "/api/v1/flows", query))
+    page = _good(await _asked(request, "GET", "/api/v1/flows", query))
     tasks = [_shown(flow) for flow in page["items"]]
-    return {"tasks": tasks, "nextPageToken": page["cursor"] or "", "pageSize": size, "totalSize": len(tasks)}
+    return {"tasks": tasks, "nextPageToken": page["cursor"] or "", "pageSize": size}  # nobody counts all of them
 
 
 async def _cancelled(request: Request, task_id: str) -> Mapping[str, Any]:
     body = {"reason": "cancelled by A2A"}
-    answer = await inner_call(request, InnerRequest("POST", f"/api/v1/flows/{task_id}/cancel", "", {}, body))
-    _good(answer)
+    _good(await _asked(request, "POST", f"/api/v1/flows/{task_id}/cancel", body=body))
     task = await _task(request, task_id)
     if task["status"]["state"] in ENDED_OTHERWISE:
         raise _Refusal(NOT_CANCELABLE, f"the task has ended before: {task['status']['state']}")
@@ -233,9 +233,11 @@ def _said(task_id: str, text: str) -> Mapping[str, Any]:
     return {"messageId": f"{task_id}:status", "taskId": task_id, "role": "ROLE_AGENT", "parts": [{"text": text}]}
 
 
-async def _asked(request: Request, path: str, query: str = "") -> InnerAnswer:
+async def _asked(
+    request: Request, method: str, path: str, query: str = "", body: Mapping[str, Any] | None = None
+) -> InnerAnswer:
     try:
-        return await inner_call(request, InnerRequest("GET", path, query, {}, None))
+        return await inner_call(request, InnerRequest(method, path, query, {}, body))
     except Rejected as refusal:
         raise _Refusal(REFUSED, str(refusal)) from refusal
 
