@@ -108,7 +108,7 @@ async def test_an_artifact_has_every_field_of_the_contract(world: LocalWorld, to
     assert [name for name, value in wheel.items() if value in (None, "", [], {})] == []
     assert wheel["signature"] == "c2lnbmF0dXJl"
     assert wheel["sbom_uri"] == "s3://forge/sbom.cdx.json"
-    assert (wheel["content_uri"], wheel["content_hash"]) == ("s3://forge/shop-0.1.0-py3-none-any.whl", "ab" * 32)
+    assert (wheel["content_uri"], wheel["content_hash"]) == ("s3://forge/shop-0.1.0-py3-none-any.whl", "b" * 64)
     assert (wheel["template_id"], wheel["generation_method"]) == ("python-service", "TEMPLATE")
     (validation,) = wheel["validation_results"]
     assert validation.keys() == ForgeValidation.model_fields.keys()
