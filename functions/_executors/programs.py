@@ -203,13 +203,11 @@ class ProgramExecutor(JobExecutor[PP]):
 
     async def check(self) -> Sequence[ToolCheck]:
         """Look at the sandbox and the folder."""
-        fault = await self.sandbox.fault()
-        confined = fault or ("bubblewrap" if self.sandbox.on else "off: programs run as the worker does")
         folder = self.settings.folder.resolve()
         there = next(path for path in (folder, *folder.parents) if path.exists())
         allowed = ", ".join(self.settings.commands) or ("all in the sandbox" if self.sandbox.on else "none")
         return (
-            ToolCheck("sandbox", not fault, confined),
+            await self.sandbox.check("programs"),
             ToolCheck("folder", os.access(there, os.W_OK), str(folder)),
             ToolCheck("programs", self.sandbox.on or bool(self.settings.commands), f"allowed: {allowed}"),
         )
