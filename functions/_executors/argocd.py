@@ -31,8 +31,8 @@ from functions._executors.argocd_application import (
     changed_source,
     pinned_source,
 )
-from functions._executors.artifacts import fitting
 from functions._executors.health import patience, seconds_of, too_late
+from functions._executors.patterns import admit
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -104,9 +104,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         why = "a secret is among the parameters, which everybody can see who may see the application"
         context.refuse_secrets(given.model_dump(mode="json", exclude={"compensates"}), why)
         named = f"{given.app_namespace}/{given.application}" if given.app_namespace else given.application
-        if not any(fitting(pattern).fullmatch(named) for pattern in self._permitted):
-            text = "the worker's owner does not allow this application (WORKER_APPLICATIONS)"
-            raise CallFailed(text, transient=False, kind="not_allowed")
+        admit(named, self._permitted, "this application (WORKER_APPLICATIONS)")
         app = await self._application(given)
         if given.namespace and app.namespace and given.namespace != app.namespace:
             text = f"the application deploys to another namespace than {given.namespace}"

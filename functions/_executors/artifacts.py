@@ -1,17 +1,13 @@
 """Files that a job has made: found by patterns below its folder, hashed, and never read through a link."""
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-
-import re2  # type: ignore[import-untyped]
 
 from functions._core.executors.execute import Artifact, KeptFile
+from functions._executors.patterns import fits, fitting
 from functions._executors.stored_files import StoredFile, StoreFailed
 from functions._executors.work_folder import DEEPEST, depth_of
 
@@ -89,7 +85,7 @@ def files_in(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, int, 
             raise ArtifactsRefused(f"folders are nested more than {DEEPEST} deep")
         for name in names:
             whole = (Path(path) / name).relative_to(folder).as_posix()
-            if not any(fitting(pattern).fullmatch(whole) for pattern in patterns):
+            if not fits(whole, patterns):
                 continue
             try:
                 descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
@@ -119,13 +115,3 @@ def _hash(descriptor: int, size: int, copy: StoredFile | None) -> str:
             copy.discard()
         raise
     return digest.hexdigest()
-
-
-@lru_cache(maxsize=256)
-def fitting(pattern: str) -> Any:  # noqa: ANN401 - its author publishes no types
-    """Return a pattern as an expression, which takes linear time, whoever wrote it.
-
-    `*` and `?` stand for parts of a name, `**/` for any folders.
-    """
-    text = re.escape(pattern).replace(r"\*\*/", "(?:[^/]+/)*").replace(r"\*\*", ".*")
-    return re2.compile(text.replace(r"\*", "[^/]*").replace(r"\?", "[^/]"))

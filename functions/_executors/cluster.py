@@ -15,7 +15,7 @@ from typing import Any
 
 from functions._adapters.http.reply import Reply
 from functions._core.executors.manifests import OWN
-from functions._executors.artifacts import fitting
+from functions._executors.patterns import admit
 from functions._executors.port import CallFailed, ToolCheck
 from functions._executors.services import SECONDS, ServiceApi, ServiceConnection, json_of_reply, part
 from functions._executors.settings import ExecutorSettings
@@ -186,12 +186,6 @@ def path_of(namespace: str, resource: str, name: str = "", *, version: str = "v1
 def admit_namespace(settings: ExecutorSettings, namespace: str) -> None:
     """Raise `CallFailed` for a namespace that the worker's owner does not allow."""
     admit(namespace, settings.namespaces, "this namespace (WORKER_NAMESPACES)")
-
-
-def admit(value: str, patterns: Sequence[str], what: str) -> None:
-    """Raise `CallFailed` for what fits no pattern of the worker's owner."""
-    if not any(fitting(pattern).fullmatch(value) for pattern in patterns):
-        raise CallFailed(f"the worker's owner does not allow {what}", transient=False, kind="not_allowed")
 
 
 def key_hash(key: str) -> str:

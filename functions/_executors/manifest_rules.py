@@ -15,7 +15,8 @@ from functions._core.executors.manifests import (
 )
 from functions._core.executors.owned_fields import without
 from functions._core.masking import Mask
-from functions._executors.cluster import ClusterApi, admit, object_of, parts_of, path_of
+from functions._executors.cluster import ClusterApi, object_of, parts_of, path_of
+from functions._executors.patterns import admit
 from functions._executors.port import CallFailed
 from functions._executors.services import part
 from functions._executors.settings import ExecutorSettings

@@ -28,8 +28,8 @@ from functions._core.executors.table import EXECUTORS, FORGE
 from functions._core.forge.quality import TOOLS, ToolVerdict, quality_of, skipped, verdict_on
 from functions._core.forge.stages import ValidatedCode
 from functions._core.records.values import TaskType
-from functions._executors.artifacts import fitting
 from functions._executors.forge.projects import keep_bytes, unpacked
+from functions._executors.patterns import fits
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -132,8 +132,8 @@ class ValidateCodeExecutor(JobExecutor[ValidateCodeParameters]):
         of_services = {"sonarqube": ("project",), "snyk": ("project", "organization")}
         chosen = []
         for tool in TOOLS:
-            patterns = [fitting(pattern) for pattern in LOOKS_AT.get(tool, ())]
-            if patterns and not any(pattern.fullmatch(file) for pattern in patterns for file in files):
+            patterns = LOOKS_AT.get(tool)
+            if patterns and not any(fits(file, patterns) for file in files):
                 continue
             said = {
                 name: self._environment.get(f"{PREFIX}FORGE_{tool.upper()}_{name.upper()}", "").strip()
