@@ -2,11 +2,12 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from functions._core.executors.execute import Artifact, KeptFile
+from functions._executors.kept_files import Fetch, Keep, take_file
 from functions._executors.patterns import fits, fitting
 from functions._executors.stored_files import StoredFile, StoreFailed
 from functions._executors.work_folder import DEEPEST, depth_of
@@ -25,9 +26,7 @@ class ArtifactsRefused(ValueError):
     """What a job has made is not what was asked for, or is too much."""
 
 
-def artifacts_in(
-    folder: Path, patterns: Sequence[str], keep: Callable[[str], StoredFile] | None = None
-) -> tuple[Artifact, ...]:
+def artifacts_in(folder: Path, patterns: Sequence[str], keep: Keep | None = None) -> tuple[Artifact, ...]:
     """Return the files below `folder` that fit a pattern; raise `ArtifactsRefused`, or `StoreFailed`.
 
     Neither folders nor files are followed where they are links: a job could name what is not its own. With `keep` they
@@ -52,7 +51,7 @@ def artifacts_in(
     return tuple(found[name] for name in sorted(found))
 
 
-def put_files(files: Mapping[str, KeptFile], folder: Path, fetch: Callable[[str], Iterator[bytes]] | None) -> None:
+def put_files(files: Mapping[str, KeptFile], folder: Path, fetch: Fetch | None) -> None:
     """Write files of the store below a new folder; raise `ArtifactsRefused`, or `StoreFailed`."""
     if files and fetch is None:
         raise StoreFailed("the worker's owner names no store (WORKER_LOGS)")
@@ -62,15 +61,9 @@ def put_files(files: Mapping[str, KeptFile], folder: Path, fetch: Callable[[str]
         assert fetch is not None  # noqa: S101 - see above
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest, left = sha256(), kept.size
         with path.open("xb") as file:
-            for data in fetch(kept.uri):
-                left -= len(data)
-                if left < 0:
-                    break
-                digest.update(data)
-                file.write(data)
-        if left or digest.hexdigest() != kept.sha256:
+            named = take_file(fetch, kept, file)
+        if not named:
             raise ArtifactsRefused(f"the file for {name} is not the one that was named: it has another size or hash")
 
 

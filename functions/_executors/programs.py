@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -19,6 +19,7 @@ from functions._core.executors.execute import Artifact, Limits, ProgramOutputs, 
 from functions._core.masking import Mask, MaskedStream
 from functions._core.records.values import Model
 from functions._executors.artifacts import ArtifactsRefused, artifacts_in, put_files
+from functions._executors.kept_files import Keep
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -33,7 +34,7 @@ from functions._executors.port import (
 from functions._executors.process_group import ProcessGroup, done
 from functions._executors.sandbox import Sandbox
 from functions._executors.settings import ExecutorSettings
-from functions._executors.stored_files import StoredFile, StoreFailed
+from functions._executors.stored_files import StoreFailed
 from functions._executors.tail import FLOOD_BYTES, VALUE_BYTES, ProgressLines, Tail
 from functions._executors.work_folder import folder_for, remove_folder
 
@@ -67,7 +68,7 @@ class ProgramEnd:
     value: bytes | None
     flooded: bool
     folder: Path
-    keep: Callable[[str], StoredFile] | None = None
+    keep: Keep | None = None
     """See `JobContext.keep`."""
 
 

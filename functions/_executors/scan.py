@@ -33,6 +33,7 @@ from functions._core.guards.detector import without_secrets
 from functions._core.masking import Mask
 from functions._core.records.values import TaskType
 from functions._executors.artifacts import artifacts_in
+from functions._executors.kept_files import Keep
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -50,7 +51,7 @@ from functions._executors.scanners.port import NotRun, ScanJob, Scanned, ToolFau
 from functions._executors.scanners.table import ScanSettings, scanners_for
 from functions._executors.scanners.target import TargetRefused, laid_out
 from functions._executors.settings import ExecutorSettings
-from functions._executors.stored_files import StoredFile, StoreFailed
+from functions._executors.stored_files import StoreFailed
 from functions._executors.work_folder import folder_for, remove_folder
 
 REPORT = "findings.sarif"
@@ -365,9 +366,7 @@ def _sarif(found: Sequence[ScanFinding]) -> Mapping[str, Any]:
     return sarif_of(found[:most])
 
 
-def _written(
-    found: Sequence[ScanFinding], folder: Path, keep: Callable[[str], StoredFile] | None
-) -> tuple[Artifact, ...]:
+def _written(found: Sequence[ScanFinding], folder: Path, keep: Keep | None) -> tuple[Artifact, ...]:
     """Write all findings to the folder of the job, and return where they are kept; raise `StoreFailed`."""
     (folder / REPORT).write_text(json.dumps(sarif_of(found), indent=1), encoding="utf-8")
     return artifacts_in(folder, (REPORT,), keep)
