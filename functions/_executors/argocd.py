@@ -257,8 +257,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         reply = await self._api.call("POST", f"{self._path(context)}/sync", body=body)
         if reply.status == HTTPStatus.BAD_REQUEST and _in_the_way(json_of_reply(reply)):
             raise CallFailed("another operation of the application goes on", after_seconds=10, kind="busy")
-        if not reply.ok:
-            raise self._api.refused(reply, "POST")
+        self._api.checked(reply, "POST")
 
     async def _patched(
         self, given: ArgocdParameters, app: Application, source: JsonObject, mark: Mapping[str, str] | None = None
@@ -278,8 +277,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         reply = await self._api.call("GET", path, query=_place(given))
         if reply.status == HTTPStatus.NOT_FOUND:
             raise CallFailed("there is no such application", transient=False, kind="no_application")
-        if not reply.ok:
-            raise self._api.refused(reply, "GET")
+        self._api.checked(reply, "GET")
         return Application(json_of_reply(reply))
 
     def _running(self, message: str) -> JobRunning:

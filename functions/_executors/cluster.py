@@ -58,8 +58,7 @@ class ClusterApi(ServiceApi):
         reply = await self.call("GET", path)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if not reply.ok:
-            raise self.refused(reply, "GET")
+        self.checked(reply, "GET")
         return object_of(reply)
 
     async def objects(self, path: str, selector: str) -> Sequence[ClusterObject]:
@@ -75,8 +74,7 @@ class ClusterApi(ServiceApi):
         reply = await self.call("POST", path, query={"fieldManager": MANAGER}, body=body)
         if reply.status == HTTPStatus.CONFLICT and reason_of(reply) == "AlreadyExists":
             return None
-        if not reply.ok:
-            raise self.refused(reply, "POST")
+        self.checked(reply, "POST")
         return object_of(reply)
 
     async def merge(self, path: str, patch: ClusterObject) -> ClusterObject:
@@ -149,8 +147,7 @@ class ClusterApi(ServiceApi):
             reply = await self.call("GET", path, query=query)
             if reply.status == HTTPStatus.GONE:
                 return None
-            if not reply.ok:
-                raise self.refused(reply, "GET")
+            self.checked(reply, "GET")
             answer = object_of(reply)
             items = answer.get("items")
             found += [one for one in items if isinstance(one, Mapping)] if isinstance(items, list) else []

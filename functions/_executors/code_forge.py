@@ -102,9 +102,7 @@ class CodeForgeExecutor(JobExecutor[CodeForgeParameters]):
         reply = await self._api.call("GET", f"{PIPELINES}/{part(handle.job_id)}")
         if reply.status == HTTPStatus.NOT_FOUND:
             return JobFailed("lost", "the forge does not know the pipeline any more")
-        if not reply.ok:
-            raise self._api.refused(reply, "GET")
-        seen = read_as(SeenPipeline, reply)
+        seen = read_as(SeenPipeline, self._api.checked(reply, "GET"))
         status = seen.status.lower()
         if status == DONE:
             return JobSucceeded(_outputs(seen))

@@ -80,8 +80,7 @@ class ManifestRules:
             )
             if reply.status == HTTPStatus.NOT_FOUND:
                 raise _refused(f"the cluster has no {version}", "bad_manifest")
-            if not reply.ok:
-                raise self._api.refused(reply, "GET")
+            self._api.checked(reply, "GET")
             found = parts_of(object_of(reply), "resources")
             self._resources[version] = {
                 str(one.get("kind")): str(one.get("name"))
