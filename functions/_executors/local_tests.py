@@ -108,7 +108,7 @@ class LocalSuiteExecutor(ProgramExecutor[LP]):
         return judged(outputs, given.min_coverage)
 
     def _allow(self, name: str) -> None:
-        if not self.permitted(name):
+        if not self.sandbox.permits(name):
             text = f"the worker's owner does not allow {name[:100]} (WORKER_COMMANDS)"
             raise CallFailed(text, transient=False, kind="not_allowed")
 

@@ -219,10 +219,6 @@ class ProgramExecutor(JobExecutor[PP]):
             await program.finish()
         self._running.clear()
 
-    def permitted(self, name: str) -> bool:
-        """Whether the worker's owner lets a program, by name or path, or a function be run."""
-        return name in self.settings.commands or (self.sandbox.on and not self.settings.commands)
-
     def _admit(self, spec: ProgramSpec, context: JobContext[PP]) -> None:
         """Refuse a program that would show a secret to whoever lists processes."""
         why = "a secret is an argument of the program, which every user of the machine can see; use env or stdin"

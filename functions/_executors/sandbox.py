@@ -95,6 +95,10 @@ class Sandbox:
         confined = "bubblewrap" if self.on else f"off: {what} run as the worker does"
         return ToolCheck("sandbox", not fault, fault or confined)
 
+    def permits(self, name: str) -> bool:
+        """Whether the worker's owner lets a program, by name or path, or a function be run."""
+        return name in self._settings.commands or (self.on and not self._settings.commands)
+
     async def require(self) -> None:
         """Raise `CallFailed` where no program can be run."""
         if fault := await self.fault():

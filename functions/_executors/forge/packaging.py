@@ -128,7 +128,7 @@ class PackagingJob:
         if not build.has_python:
             return ()
         await asyncio.to_thread(copy_project, self._project, names, self._build / "project")
-        await run_build(self._context, self._tools.settings, self._tools.sandbox, self._build)
+        await run_build(self._context, self._tools.sandbox, self._build)
         return await asyncio.to_thread(build.python, self._build / "dist")
 
     async def _image(self, build: ProjectBuild, built: Sequence[Built], names: Sequence[str]) -> MadeImage:

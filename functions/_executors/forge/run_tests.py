@@ -64,7 +64,7 @@ class ProjectSuite(ProgramExecutor[ProjectTests]):
 
     def prepare(self, context: JobContext[ProjectTests], folder: Path) -> None:
         """See `ProgramExecutor.prepare`."""
-        if not self.permitted("pytest"):
+        if not self.sandbox.permits("pytest"):
             text = "the worker's owner does not allow pytest (WORKER_COMMANDS)"
             raise CallFailed(text, transient=False, kind="not_allowed")
         self._measured.discard(folder)
