@@ -12,6 +12,7 @@ import socket
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -36,7 +37,7 @@ from functions._executors.sandbox import Sandbox
 from functions._executors.settings import ExecutorSettings
 from functions._executors.stored_files import StoreFailed
 from functions._executors.tail import FLOOD_BYTES, VALUE_BYTES, ProgressLines, Tail
-from functions._executors.work_folder import folder_for, remove_folder
+from functions._executors.work_folder import new_folder, remove_folder
 
 NEWS_SECONDS = 1.0
 """How long a look waits for the end."""
@@ -159,10 +160,7 @@ class ProgramExecutor(JobExecutor[PP]):
     async def start(self, context: JobContext[PP]) -> JobHandle:
         """Start the program in a new folder."""
         await self.sandbox.require()
-        try:
-            folder = await asyncio.to_thread(folder_for, self.settings.folder, context.ticket_id, context.attempt)
-        except OSError as error:
-            raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
+        folder = await new_folder(self.settings.folder, context)
         try:
             await self._given(context, folder)
             await asyncio.to_thread(self.prepare, context, folder)
@@ -282,6 +280,12 @@ def _environment(context: JobContext[Any], folder: Path) -> dict[str, str]:
     """Return the variables of every program: none of the worker's own but where programs are found."""
     general = {"PATH": search_path(), "HOME": str(folder), "LANG": os.environ.get("LANG", "C.UTF-8")}
     return general | context.variables
+
+
+def package_check(name: str, absent: str = "it is not installed") -> ToolCheck:
+    """Return whether programs of the worker's Python have a package, for `flowc doctor executor`."""
+    there = find_spec(name) is not None
+    return ToolCheck(name, there, "a package of the worker's Python" if there else absent)
 
 
 def search_path() -> str:

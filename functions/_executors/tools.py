@@ -25,7 +25,7 @@ from functions._executors.programs import Program, ProgramSpec, found, last_word
 from functions._executors.sandbox import INSIDE, Sandbox
 from functions._executors.settings import PREFIX, ExecutorSettings
 from functions._executors.task_jobs import TaskExecutor
-from functions._executors.work_folder import folder_for, remove_folder
+from functions._executors.work_folder import new_folder, remove_folder
 
 READ_BYTES = 16 * 1024 * 1024
 """Bytes of standard output that are read and not logged: the JSON of a plan or a history."""
@@ -173,10 +173,7 @@ class ToolExecutor(TaskExecutor[P]):
             raise CallFailed(text, transient=False, kind="not_allowed")
         self.admit(context)
         _ = self.tool
-        try:
-            folder = await asyncio.to_thread(folder_for, self.settings.folder, context.ticket_id, context.attempt)
-        except OSError as error:
-            raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
+        folder = await new_folder(self.settings.folder, context)
         job = ToolJob(self.sandbox, context, folder, self._passed, network=self.settings.program_network)
         return self.begin(context, partial(self._done, context, job))
 
