@@ -31,8 +31,8 @@ from functions._executors.argocd_application import (
     changed_source,
     pinned_source,
 )
-from functions._executors.artifacts import fitting
 from functions._executors.health import patience, seconds_of, too_late
+from functions._executors.patterns import admit
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -104,9 +104,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         why = "a secret is among the parameters, which everybody can see who may see the application"
         context.refuse_secrets(given.model_dump(mode="json", exclude={"compensates"}), why)
         named = f"{given.app_namespace}/{given.application}" if given.app_namespace else given.application
-        if not any(fitting(pattern).fullmatch(named) for pattern in self._permitted):
-            text = "the worker's owner does not allow this application (WORKER_APPLICATIONS)"
-            raise CallFailed(text, transient=False, kind="not_allowed")
+        admit(named, self._permitted, "this application (WORKER_APPLICATIONS)")
         app = await self._application(given)
         if given.namespace and app.namespace and given.namespace != app.namespace:
             text = f"the application deploys to another namespace than {given.namespace}"
@@ -259,8 +257,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         reply = await self._api.call("POST", f"{self._path(context)}/sync", body=body)
         if reply.status == HTTPStatus.BAD_REQUEST and _in_the_way(json_of_reply(reply)):
             raise CallFailed("another operation of the application goes on", after_seconds=10, kind="busy")
-        if not reply.ok:
-            raise self._api.refused(reply, "POST")
+        self._api.checked(reply, "POST")
 
     async def _patched(
         self, given: ArgocdParameters, app: Application, source: JsonObject, mark: Mapping[str, str] | None = None
@@ -280,8 +277,7 @@ class ArgocdExecutor(JobExecutor[ArgocdParameters]):
         reply = await self._api.call("GET", path, query=_place(given))
         if reply.status == HTTPStatus.NOT_FOUND:
             raise CallFailed("there is no such application", transient=False, kind="no_application")
-        if not reply.ok:
-            raise self._api.refused(reply, "GET")
+        self._api.checked(reply, "GET")
         return Application(json_of_reply(reply))
 
     def _running(self, message: str) -> JobRunning:

@@ -1,17 +1,14 @@
 """Files that a job has made: found by patterns below its folder, hashed, and never read through a link."""
 
 import os
-import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-
-import re2  # type: ignore[import-untyped]
 
 from functions._core.executors.execute import Artifact, KeptFile
+from functions._executors.kept_files import Fetch, Keep, take_file
+from functions._executors.patterns import fits, fitting
 from functions._executors.stored_files import StoredFile, StoreFailed
 from functions._executors.work_folder import DEEPEST, depth_of
 
@@ -29,9 +26,7 @@ class ArtifactsRefused(ValueError):
     """What a job has made is not what was asked for, or is too much."""
 
 
-def artifacts_in(
-    folder: Path, patterns: Sequence[str], keep: Callable[[str], StoredFile] | None = None
-) -> tuple[Artifact, ...]:
+def artifacts_in(folder: Path, patterns: Sequence[str], keep: Keep | None = None) -> tuple[Artifact, ...]:
     """Return the files below `folder` that fit a pattern; raise `ArtifactsRefused`, or `StoreFailed`.
 
     Neither folders nor files are followed where they are links: a job could name what is not its own. With `keep` they
@@ -56,7 +51,7 @@ def artifacts_in(
     return tuple(found[name] for name in sorted(found))
 
 
-def put_files(files: Mapping[str, KeptFile], folder: Path, fetch: Callable[[str], Iterator[bytes]] | None) -> None:
+def put_files(files: Mapping[str, KeptFile], folder: Path, fetch: Fetch | None) -> None:
     """Write files of the store below a new folder; raise `ArtifactsRefused`, or `StoreFailed`."""
     if files and fetch is None:
         raise StoreFailed("the worker's owner names no store (WORKER_LOGS)")
@@ -66,15 +61,9 @@ def put_files(files: Mapping[str, KeptFile], folder: Path, fetch: Callable[[str]
         assert fetch is not None  # noqa: S101 - see above
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest, left = sha256(), kept.size
         with path.open("xb") as file:
-            for data in fetch(kept.uri):
-                left -= len(data)
-                if left < 0:
-                    break
-                digest.update(data)
-                file.write(data)
-        if left or digest.hexdigest() != kept.sha256:
+            named = take_file(fetch, kept, file)
+        if not named:
             raise ArtifactsRefused(f"the file for {name} is not the one that was named: it has another size or hash")
 
 
@@ -89,7 +78,7 @@ def files_in(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, int, 
             raise ArtifactsRefused(f"folders are nested more than {DEEPEST} deep")
         for name in names:
             whole = (Path(path) / name).relative_to(folder).as_posix()
-            if not any(fitting(pattern).fullmatch(whole) for pattern in patterns):
+            if not fits(whole, patterns):
                 continue
             try:
                 descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
@@ -119,13 +108,3 @@ def _hash(descriptor: int, size: int, copy: StoredFile | None) -> str:
             copy.discard()
         raise
     return digest.hexdigest()
-
-
-@lru_cache(maxsize=256)
-def fitting(pattern: str) -> Any:  # noqa: ANN401 - its author publishes no types
-    """Return a pattern as an expression, which takes linear time, whoever wrote it.
-
-    `*` and `?` stand for parts of a name, `**/` for any folders.
-    """
-    text = re.escape(pattern).replace(r"\*\*/", "(?:[^/]+/)*").replace(r"\*\*", ".*")
-    return re2.compile(text.replace(r"\*", "[^/]*").replace(r"\?", "[^/]"))

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from functions._adapters.http.reply import Reply
 from functions._core.executors.testing import SuiteOutputs, SuiteParameters
 from functions._core.records.values import TaskType
-from functions._executors.artifacts import fitting
 from functions._executors.calls import PASSING, UNREAD
+from functions._executors.patterns import admit
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -189,9 +189,7 @@ class CiExecutor(JobExecutor[SP]):
     def _admit(self, context: JobContext[SP]) -> None:
         """Refuse what the worker's owner does not allow, and secrets: who may see a run can see what it was given."""
         target = self.target(context.parameters)
-        if not any(fitting(pattern).fullmatch(target) for pattern in self._settings.repositories):
-            text = f"the worker's owner does not allow {target} (WORKER_REPOSITORIES)"
-            raise CallFailed(text, transient=False, kind="not_allowed")
+        admit(target, self._settings.repositories, f"{target} (WORKER_REPOSITORIES)")
         why = "a secret is among the parameters, which everybody can see who may see the run"
         context.refuse_secrets(context.parameters.model_dump(mode="json"), why, "secret_in_inputs")
 

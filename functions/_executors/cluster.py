@@ -15,7 +15,7 @@ from typing import Any
 
 from functions._adapters.http.reply import Reply
 from functions._core.executors.manifests import OWN
-from functions._executors.artifacts import fitting
+from functions._executors.patterns import admit
 from functions._executors.port import CallFailed, ToolCheck
 from functions._executors.services import SECONDS, ServiceApi, ServiceConnection, json_of_reply, part
 from functions._executors.settings import ExecutorSettings
@@ -58,8 +58,7 @@ class ClusterApi(ServiceApi):
         reply = await self.call("GET", path)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if not reply.ok:
-            raise self.refused(reply, "GET")
+        self.checked(reply, "GET")
         return object_of(reply)
 
     async def objects(self, path: str, selector: str) -> Sequence[ClusterObject]:
@@ -75,8 +74,7 @@ class ClusterApi(ServiceApi):
         reply = await self.call("POST", path, query={"fieldManager": MANAGER}, body=body)
         if reply.status == HTTPStatus.CONFLICT and reason_of(reply) == "AlreadyExists":
             return None
-        if not reply.ok:
-            raise self.refused(reply, "POST")
+        self.checked(reply, "POST")
         return object_of(reply)
 
     async def merge(self, path: str, patch: ClusterObject) -> ClusterObject:
@@ -149,8 +147,7 @@ class ClusterApi(ServiceApi):
             reply = await self.call("GET", path, query=query)
             if reply.status == HTTPStatus.GONE:
                 return None
-            if not reply.ok:
-                raise self.refused(reply, "GET")
+            self.checked(reply, "GET")
             answer = object_of(reply)
             items = answer.get("items")
             found += [one for one in items if isinstance(one, Mapping)] if isinstance(items, list) else []
@@ -186,12 +183,6 @@ def path_of(namespace: str, resource: str, name: str = "", *, version: str = "v1
 def admit_namespace(settings: ExecutorSettings, namespace: str) -> None:
     """Raise `CallFailed` for a namespace that the worker's owner does not allow."""
     admit(namespace, settings.namespaces, "this namespace (WORKER_NAMESPACES)")
-
-
-def admit(value: str, patterns: Sequence[str], what: str) -> None:
-    """Raise `CallFailed` for what fits no pattern of the worker's owner."""
-    if not any(fitting(pattern).fullmatch(value) for pattern in patterns):
-        raise CallFailed(f"the worker's owner does not allow {what}", transient=False, kind="not_allowed")
 
 
 def key_hash(key: str) -> str:

@@ -14,10 +14,9 @@ from typing import Any, ClassVar
 
 from functions._core.executors.build import CodeForgeOutputs, CodeForgeParameters, ForgedArtifact
 from functions._core.records.values import Model, TaskType
-from functions._executors.artifacts import fitting
 from functions._executors.calls import GONE
+from functions._executors.patterns import admit
 from functions._executors.port import (
-    CallFailed,
     JobContext,
     JobExecutor,
     JobFailed,
@@ -80,9 +79,7 @@ class CodeForgeExecutor(JobExecutor[CodeForgeParameters]):
     async def start(self, context: Context) -> JobHandle:
         """Begin a pipeline; the forge answers with the one of this key, where there is one."""
         given = context.parameters
-        if not any(fitting(pattern).fullmatch(given.artifact_id) for pattern in self._permitted):
-            text = "the worker's owner does not allow this artifact (WORKER_REPOSITORIES)"
-            raise CallFailed(text, transient=False, kind="not_allowed")
+        admit(given.artifact_id, self._permitted, "this artifact (WORKER_REPOSITORIES)")
         asked = given.model_dump(mode="json", exclude={"artifact_id", "inputs"}, exclude_none=True)
         parameters = {**given.inputs, **{name: asked[name] for name in asked.keys() & WORDS}}
         why = "a secret is among the parameters, which everybody can read who may read the pipeline"
@@ -105,9 +102,7 @@ class CodeForgeExecutor(JobExecutor[CodeForgeParameters]):
         reply = await self._api.call("GET", f"{PIPELINES}/{part(handle.job_id)}")
         if reply.status == HTTPStatus.NOT_FOUND:
             return JobFailed("lost", "the forge does not know the pipeline any more")
-        if not reply.ok:
-            raise self._api.refused(reply, "GET")
-        seen = read_as(SeenPipeline, reply)
+        seen = read_as(SeenPipeline, self._api.checked(reply, "GET"))
         status = seen.status.lower()
         if status == DONE:
             return JobSucceeded(_outputs(seen))

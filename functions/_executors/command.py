@@ -26,7 +26,7 @@ class CommandExecutor(ProgramExecutor[CommandParameters]):
         """Return the program; raise `CallFailed` for one that is not allowed."""
         given = context.parameters
         argv = (SHELL, "-c", given.shell) if given.shell is not None else given.argv or ()
-        if not self.permitted("sh" if given.shell is not None else argv[0]):
+        if not self.sandbox.permits("sh" if given.shell is not None else argv[0]):
             text = f"the worker's owner does not allow {'a shell' if given.shell is not None else 'this program'}"
             raise CallFailed(f"{text} (WORKER_COMMANDS)", transient=False, kind="not_allowed")
         return ProgramSpec(

@@ -18,8 +18,8 @@ from functions._core.executors.table import WORK
 from functions._core.masking import Mask, MaskedStream
 from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
-from functions._executors.artifacts import fitting
 from functions._executors.engine import KEY_LABEL, SOCKET, ContainerApi
+from functions._executors.patterns import admit
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -90,9 +90,7 @@ class ContainerExecutor(JobExecutor[ContainerParameters]):
     async def start(self, context: Context) -> JobHandle:
         """Start the container, or find that of an earlier attempt."""
         given = context.parameters
-        if not any(fitting(pattern).fullmatch(given.image) for pattern in self._settings.images):
-            text = "the worker's owner does not allow this image (WORKER_IMAGES)"
-            raise CallFailed(text, transient=False, kind="not_allowed")
+        admit(given.image, self._settings.images, "this image (WORKER_IMAGES)")
         if (known := await self.known(context)) is not None:
             return JobHandle(job_id=known, adopted=True)
         with suppress(CallFailed):  # a matter of room, not of this job

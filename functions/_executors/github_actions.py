@@ -5,7 +5,7 @@ Its answer to a dispatch says which run it is, since 2026; servers of one's own 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -31,7 +31,6 @@ ARCHIVE_BYTES = 32 * 1024 * 1024
 
 DOWNLOAD_SECONDS = 120.0
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-VERSION = {"x-github-api-version": "2022-11-28", "accept": "application/vnd.github+json"}
 
 Context = JobContext[GithubActionsParameters]
 
@@ -97,6 +96,11 @@ class WorkflowJobs(Model):
 class GithubApi(ServiceApi):
     """GitHub's REST API."""
 
+    headers: ClassVar[Mapping[str, str]] = {
+        "x-github-api-version": "2022-11-28",
+        "accept": "application/vnd.github+json",
+    }
+
     def refused(self, reply: Reply, method: str, *, repeatable: bool = True) -> CallFailed:
         """Return what an answer without success means: 403 is a limit of the rate where its headers say so."""
         failure = super().refused(reply, method, repeatable=repeatable)
@@ -139,7 +143,7 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
         path = f"{_workflow(context)}/runs"
         for page in range(1, (MOST_PAGES if thorough else 1) + 1):
             query = {"event": "workflow_dispatch", "per_page": str(PAGE), "page": str(page)}
-            runs = read_as(WorkflowRuns, await self.api.good("GET", path, query=query, headers=VERSION)).workflow_runs
+            runs = read_as(WorkflowRuns, await self.api.good("GET", path, query=query)).workflow_runs
             for run in runs:
                 if has_key(run.display_title or "", context.idempotency_key):
                     return run.seen
@@ -152,14 +156,13 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
         given = context.parameters
         body = {"ref": given.ref, "inputs": {**given.inputs, KEY_INPUT: context.idempotency_key}}
         path = f"{_workflow(context)}/dispatches"
-        reply = await asked_once(self.api, "POST", path, body={**body, "return_run_details": True}, headers=VERSION)
+        reply = await asked_once(self.api, "POST", path, body={**body, "return_run_details": True})
         if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:  # one that does not know this member
-            reply = await asked_once(self.api, "POST", path, body=body, headers=VERSION)
+            reply = await asked_once(self.api, "POST", path, body=body)
         if reply.status in {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND}:
             text = f"GitHub answered {reply.status}: there has to be the workflow, with the ref, and its trigger "
             raise CallFailed(f"{text}workflow_dispatch with flowc_key and all inputs", transient=False, kind="refused")
-        if not reply.ok:
-            raise self.api.refused(reply, "POST")
+        self.api.checked(reply, "POST")
         with suppress(CallFailed):  # 204, without a word
             told = read_as(DispatchedRun, reply)
             return SeenRun(str(told.workflow_run_id), told.html_url)
@@ -167,11 +170,10 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
 
     async def look(self, context: Context, run_id: str) -> SeenRun | None:
         """Look at the run."""
-        reply = await self.api.call("GET", _run(context, run_id), headers=VERSION)
+        reply = await self.api.call("GET", _run(context, run_id))
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if not reply.ok:
-            raise self.api.refused(reply, "GET")
+        self.api.checked(reply, "GET")
         return read_as(WorkflowRun, reply).seen
 
     async def results(self, context: Context, run: SeenRun) -> tuple[SuiteOutputs, str]:
@@ -192,18 +194,18 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
 
     async def end(self, context: Context, run_id: str) -> None:
         """Cancel the run; 409 says that it has ended."""
-        reply = await self.api.call("POST", f"{_run(context, run_id)}/cancel", headers=VERSION)
+        reply = await self.api.call("POST", f"{_run(context, run_id)}/cancel")
         if not reply.ok and reply.status not in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}:
             raise self.api.refused(reply, "POST")
 
     async def _artifacts(self, context: Context, run: SeenRun, **names: str) -> Sequence[WorkflowArtifact]:
         query = {"per_page": str(PAGE), **names}
-        reply = await self.api.good("GET", f"{_run(context, run.run_id)}/artifacts", query=query, headers=VERSION)
+        reply = await self.api.good("GET", f"{_run(context, run.run_id)}/artifacts", query=query)
         return read_as(WorkflowArtifacts, reply).artifacts
 
     async def _failed_jobs(self, context: Context, run: SeenRun) -> str:
         query = {"filter": "latest", "per_page": str(PAGE)}
-        reply = await self.api.good("GET", f"{_run(context, run.run_id)}/jobs", query=query, headers=VERSION)
+        reply = await self.api.good("GET", f"{_run(context, run.run_id)}/jobs", query=query)
         jobs = read_as(WorkflowJobs, reply).jobs
         bad = [job.name for job in jobs if job.conclusion not in {SUCCESS, "skipped", None}]
         return f"jobs that did not succeed: {', '.join(bad[:20])}" if bad else ""
@@ -213,11 +215,10 @@ class GithubActionsExecutor(CiExecutor[GithubActionsParameters]):
         if artifact.size_in_bytes > ARCHIVE_BYTES:
             raise ReportsRefused(f"the artifact {artifact.name} has more than {ARCHIVE_BYTES} bytes")
         path = f"{_repository(context)}/actions/artifacts/{artifact.id}/zip"
-        reply = await self.api.call("GET", path, headers=VERSION, seconds=DOWNLOAD_SECONDS)
+        reply = await self.api.call("GET", path, seconds=DOWNLOAD_SECONDS)
         if reply.status in REDIRECTS:
             reply = await self._stored(reply.headers.get("location", ""))
-        if not reply.ok:
-            raise self.api.refused(reply, "GET")
+        self.api.checked(reply, "GET")
         if not reply.complete:
             raise ReportsRefused(f"the artifact {artifact.name} has more than {ARCHIVE_BYTES} bytes")
         report = await asyncio.to_thread(read_archive, reply.body, context.parameters.reports)

@@ -164,8 +164,7 @@ class GitlabCiExecutor(CiExecutor[GitlabCiParameters]):
         if reply.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
             text = f"GitLab answered {reply.status}: there has to be the project, with the ref and jobs for it, and "
             raise CallFailed(f"{text}the token may set variables", transient=False, kind="refused")
-        if not reply.ok:
-            raise self.api.refused(reply, "POST")
+        self.api.checked(reply, "POST")
         try:
             return read_as(Pipeline, reply).seen
         except CallFailed as failure:
@@ -176,8 +175,7 @@ class GitlabCiExecutor(CiExecutor[GitlabCiParameters]):
         reply = await self.api.call("GET", _pipeline(context, run_id))
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if not reply.ok:
-            raise self.api.refused(reply, "GET")
+        self.api.checked(reply, "GET")
         return read_as(Pipeline, reply).seen
 
     async def results(self, context: Context, run: SeenRun) -> tuple[SuiteOutputs, str]:
@@ -207,8 +205,7 @@ class GitlabCiExecutor(CiExecutor[GitlabCiParameters]):
             return None
         if reply.status == HTTPStatus.NOT_FOUND:
             return False
-        if not reply.ok:
-            raise self.api.refused(reply, "GET")
+        self.api.checked(reply, "GET")
         variables = read_list(PipelineVariable, reply)
         return any(one.key == KEY_VARIABLE and one.value == context.idempotency_key for one in variables)
 

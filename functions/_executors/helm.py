@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 from functions._core.executors.deploy import DEPLOYING, FAMILY
 from functions._core.executors.helm import HelmOutputs, HelmParameters
 from functions._core.records.values import TaskType
-from functions._executors.artifacts import fitting
-from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, JobSucceeded, ToolCheck
+from functions._executors.patterns import admit
+from functions._executors.port import JobContext, JobFailed, JobState, JobSucceeded, ToolCheck
 from functions._executors.settings import ExecutorSettings
 from functions._executors.tools import ToolExecutor, ToolFailed, ToolJob
 
@@ -70,13 +70,10 @@ class HelmExecutor(ToolExecutor[HelmParameters]):
         """Refuse a release and a chart that the owner does not name."""
         given = context.parameters
         named = f"{given.namespace}/{given.release}"
-        if not any(fitting(pattern).fullmatch(named) for pattern in self._permitted):
-            text = "the worker's owner does not allow this release (WORKER_APPLICATIONS)"
-            raise CallFailed(text, transient=False, kind="not_allowed")
+        admit(named, self._permitted, "this release (WORKER_APPLICATIONS)")
         chart = None if given.rolls_back else given.chart
-        if chart is not None and not any(fitting(pattern).fullmatch(chart) for pattern in self._charts):
-            text = "the worker's owner does not allow this chart (WORKER_CHARTS)"
-            raise CallFailed(text, transient=False, kind="not_allowed")
+        if chart is not None:
+            admit(chart, self._charts, "this chart (WORKER_CHARTS)")
 
     async def check(self) -> Sequence[ToolCheck]:
         """Look at the tool, and at what the owner allows."""

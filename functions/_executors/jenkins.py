@@ -152,8 +152,7 @@ class JenkinsApi(ServiceApi):
         reply = await self.call("GET", "/crumbIssuer/api/json")
         if reply.status == HTTPStatus.NOT_FOUND:
             return {}
-        if not reply.ok:
-            raise self.refused(reply, "GET")
+        self.checked(reply, "GET")
         crumb = read_as(JenkinsCrumb, reply)
         cookie = reply.headers.get("set-cookie", "").partition(";")[0]
         return {crumb.field: crumb.crumb, **({"cookie": cookie} if cookie else {})}
@@ -200,8 +199,7 @@ class JenkinsExecutor(CiExecutor[JenkinsParameters]):
         if reply.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
             text = f"Jenkins answered {reply.status}: there has to be the job, with parameters"
             raise CallFailed(text, transient=False, kind="refused")
-        if not reply.ok:
-            raise self.api.refused(reply, "POST")
+        self.api.checked(reply, "POST")
         number = urlsplit(reply.headers.get("location", "")).path.rstrip("/").rpartition("/queue/item/")[2]
         return SeenRun(f"{QUEUED}{number}") if number.isascii() and number.isdecimal() else None
 
@@ -212,8 +210,7 @@ class JenkinsExecutor(CiExecutor[JenkinsParameters]):
         reply = await self.api.call("GET", f"/queue/item/{part(run_id.removeprefix(QUEUED))}/api/json")
         if reply.status == HTTPStatus.NOT_FOUND:
             return await self.find(context, thorough=True)
-        if not reply.ok:
-            raise self.api.refused(reply, "GET")
+        self.api.checked(reply, "GET")
         item = read_as(QueueItem, reply)
         if item.executable is None:
             return _waiting(item)
@@ -257,8 +254,7 @@ class JenkinsExecutor(CiExecutor[JenkinsParameters]):
         reply = await self.api.call("GET", f"{_build_path(context, number)}/api/json", query=tree)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if not reply.ok:
-            raise self.api.refused(reply, "GET")
+        self.api.checked(reply, "GET")
         return read_as(JenkinsBuild, reply).seen
 
     async def _report(self, path: str) -> SuiteReport:
@@ -267,8 +263,7 @@ class JenkinsExecutor(CiExecutor[JenkinsParameters]):
             reply = await self.api.call("GET", f"{path}/testReport/api/json", query={"tree": tree})
             if reply.status == HTTPStatus.NOT_FOUND:
                 break
-            if not reply.ok:
-                raise self.api.refused(reply, "GET")
+            self.api.checked(reply, "GET")
             if reply.complete:
                 said = read_as(JenkinsReport, reply)
                 report = SuiteReport(said.pass_count, said.fail_count, 0, said.skip_count, read=1)

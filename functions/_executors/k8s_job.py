@@ -18,7 +18,6 @@ from functions._core.records.values import TaskType
 from functions._executors.cluster import (
     KEY,
     ClusterObject,
-    admit,
     admit_namespace,
     condition_of,
     holds,
@@ -29,6 +28,7 @@ from functions._executors.cluster import (
 )
 from functions._executors.cluster_executor import ClusterExecutor
 from functions._executors.job_manifest import CONTAINER, job_manifest, job_name, secret_manifest, secret_names
+from functions._executors.patterns import admit
 from functions._executors.pod_log import PodLog
 from functions._executors.port import (
     CallFailed,

@@ -8,7 +8,6 @@ import shutil
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, ClassVar, TypeVar
 
@@ -22,7 +21,14 @@ from functions._core.records.values import TaskType
 from functions._executors.artifacts import ArtifactsRefused, files_in
 from functions._executors.ci_runs import SUCCESS, judged, outputs_with
 from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, ToolCheck
-from functions._executors.programs import ProgramEnd, ProgramExecutor, ProgramSpec, last_words, made_files
+from functions._executors.programs import (
+    ProgramEnd,
+    ProgramExecutor,
+    ProgramSpec,
+    last_words,
+    made_files,
+    package_check,
+)
 from functions._executors.reports import ReportsRefused, SuiteReport, read_files
 from functions._executors.sandbox import INSIDE
 
@@ -108,7 +114,7 @@ class LocalSuiteExecutor(ProgramExecutor[LP]):
         return judged(outputs, given.min_coverage)
 
     def _allow(self, name: str) -> None:
-        if not self.permitted(name):
+        if not self.sandbox.permits(name):
             text = f"the worker's owner does not allow {name[:100]} (WORKER_COMMANDS)"
             raise CallFailed(text, transient=False, kind="not_allowed")
 
@@ -131,9 +137,7 @@ class PytestExecutor(LocalSuiteExecutor[PytestParameters]):
 
     async def check(self) -> Sequence[ToolCheck]:
         """Look for pytest, too."""
-        found = find_spec("pytest") is not None
-        of_pytest = ToolCheck("pytest", found, "a package of the worker's Python" if found else "it is not installed")
-        return (*await super().check(), of_pytest)
+        return (*await super().check(), package_check("pytest"))
 
 
 class SuiteCommandExecutor(LocalSuiteExecutor[SuiteCommandParameters]):

@@ -15,7 +15,8 @@ from functions._core.executors.manifests import (
 )
 from functions._core.executors.owned_fields import without
 from functions._core.masking import Mask
-from functions._executors.cluster import ClusterApi, admit, object_of, parts_of, path_of
+from functions._executors.cluster import ClusterApi, object_of, parts_of, path_of
+from functions._executors.patterns import admit
 from functions._executors.port import CallFailed
 from functions._executors.services import part
 from functions._executors.settings import ExecutorSettings
@@ -79,8 +80,7 @@ class ManifestRules:
             )
             if reply.status == HTTPStatus.NOT_FOUND:
                 raise _refused(f"the cluster has no {version}", "bad_manifest")
-            if not reply.ok:
-                raise self._api.refused(reply, "GET")
+            self._api.checked(reply, "GET")
             found = parts_of(object_of(reply), "resources")
             self._resources[version] = {
                 str(one.get("kind")): str(one.get("name"))

@@ -16,7 +16,7 @@ from functions._core.errors import Rejected, Unavailable
 from functions._core.executors.mcp import McpOutputs, McpParameters
 from functions._core.mcp_session import McpSession, Send
 from functions._core.records.values import TaskType
-from functions._executors.artifacts import fitting
+from functions._executors.patterns import fits
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -67,9 +67,7 @@ class McpExecutor(JobExecutor[McpParameters]):
         """Call the tool, which ends the job."""
         given = context.parameters
         server = self._servers.get(given.server)
-        if server is None or not any(
-            fitting(pattern).fullmatch(f"{given.server}/{given.tool}") for pattern in self._permitted
-        ):
+        if server is None or not fits(f"{given.server}/{given.tool}", self._permitted):
             text = "the worker's owner has no such server, or does not allow this tool (WORKER_TOOLS)"
             raise CallFailed(text, transient=False, kind="not_allowed")
         seconds = max(0.1, min(given.timeout_seconds, context.seconds_left, context.call_seconds))

@@ -10,8 +10,9 @@ import shutil
 import signal
 import socket
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -19,6 +20,7 @@ from functions._core.executors.execute import Artifact, Limits, ProgramOutputs, 
 from functions._core.masking import Mask, MaskedStream
 from functions._core.records.values import Model
 from functions._executors.artifacts import ArtifactsRefused, artifacts_in, put_files
+from functions._executors.kept_files import Keep
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -33,9 +35,9 @@ from functions._executors.port import (
 from functions._executors.process_group import ProcessGroup, done
 from functions._executors.sandbox import Sandbox
 from functions._executors.settings import ExecutorSettings
-from functions._executors.stored_files import StoredFile, StoreFailed
+from functions._executors.stored_files import StoreFailed
 from functions._executors.tail import FLOOD_BYTES, VALUE_BYTES, ProgressLines, Tail
-from functions._executors.work_folder import folder_for, remove_folder
+from functions._executors.work_folder import new_folder, remove_folder
 
 NEWS_SECONDS = 1.0
 """How long a look waits for the end."""
@@ -67,7 +69,7 @@ class ProgramEnd:
     value: bytes | None
     flooded: bool
     folder: Path
-    keep: Callable[[str], StoredFile] | None = None
+    keep: Keep | None = None
     """See `JobContext.keep`."""
 
 
@@ -158,10 +160,7 @@ class ProgramExecutor(JobExecutor[PP]):
     async def start(self, context: JobContext[PP]) -> JobHandle:
         """Start the program in a new folder."""
         await self.sandbox.require()
-        try:
-            folder = await asyncio.to_thread(folder_for, self.settings.folder, context.ticket_id, context.attempt)
-        except OSError as error:
-            raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
+        folder = await new_folder(self.settings.folder, context)
         try:
             await self._given(context, folder)
             await asyncio.to_thread(self.prepare, context, folder)
@@ -203,13 +202,11 @@ class ProgramExecutor(JobExecutor[PP]):
 
     async def check(self) -> Sequence[ToolCheck]:
         """Look at the sandbox and the folder."""
-        fault = await self.sandbox.fault()
-        confined = fault or ("bubblewrap" if self.sandbox.on else "off: programs run as the worker does")
         folder = self.settings.folder.resolve()
         there = next(path for path in (folder, *folder.parents) if path.exists())
         allowed = ", ".join(self.settings.commands) or ("all in the sandbox" if self.sandbox.on else "none")
         return (
-            ToolCheck("sandbox", not fault, confined),
+            await self.sandbox.check("programs"),
             ToolCheck("folder", os.access(there, os.W_OK), str(folder)),
             ToolCheck("programs", self.sandbox.on or bool(self.settings.commands), f"allowed: {allowed}"),
         )
@@ -219,10 +216,6 @@ class ProgramExecutor(JobExecutor[PP]):
         for program in [*self._running.values()]:
             await program.finish()
         self._running.clear()
-
-    def permitted(self, name: str) -> bool:
-        """Whether the worker's owner lets a program, by name or path, or a function be run."""
-        return name in self.settings.commands or (self.sandbox.on and not self.settings.commands)
 
     def _admit(self, spec: ProgramSpec, context: JobContext[PP]) -> None:
         """Refuse a program that would show a secret to whoever lists processes."""
@@ -287,6 +280,12 @@ def _environment(context: JobContext[Any], folder: Path) -> dict[str, str]:
     """Return the variables of every program: none of the worker's own but where programs are found."""
     general = {"PATH": search_path(), "HOME": str(folder), "LANG": os.environ.get("LANG", "C.UTF-8")}
     return general | context.variables
+
+
+def package_check(name: str, absent: str = "it is not installed") -> ToolCheck:
+    """Return whether programs of the worker's Python have a package, for `flowc doctor executor`."""
+    there = find_spec(name) is not None
+    return ToolCheck(name, there, "a package of the worker's Python" if there else absent)
 
 
 def search_path() -> str:

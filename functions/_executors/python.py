@@ -49,7 +49,7 @@ class PythonExecutor(ProgramExecutor[PythonParameters]):
     def spec(self, context: JobContext[PythonParameters], folder: Path) -> ProgramSpec:
         """Return the program; raise `CallFailed` for a function that is not allowed, or packages without uv."""
         given = context.parameters
-        if not self.permitted(given.callable or "python"):
+        if not self.sandbox.permits(given.callable or "python"):
             text = f"the worker's owner does not allow {'this function' if given.callable else 'scripts in Python'}"
             raise CallFailed(f"{text} (WORKER_COMMANDS)", transient=False, kind="not_allowed")
         if given.callable is not None:

@@ -12,7 +12,7 @@ from typing import BinaryIO, NoReturn
 from xml.parsers import expat
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from functions._executors.artifacts import fitting
+from functions._executors.patterns import fits
 
 REPORT_BYTES = 32 * 1024 * 1024
 """Bytes of one report, as it is read."""
@@ -229,7 +229,7 @@ def read_archive(data: bytes, patterns: Sequence[str]) -> SuiteReport:
 
 def _members(archive: ZipFile, patterns: Sequence[str]) -> Iterator[ZipInfo]:
     for member in archive.infolist():
-        if member.is_dir() or not any(fitting(pattern).fullmatch(member.filename) for pattern in patterns):
+        if member.is_dir() or not fits(member.filename, patterns):
             continue
         if member.compress_type not in {ZIP_STORED, ZIP_DEFLATED} or member.flag_bits & 1:
             raise ReportsRefused("the archive is packed in an unusual way")

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 from functions._core.executors.deploy import DEPLOYING, FAMILY
 from functions._core.executors.sam import SamOutputs, SamParameters
 from functions._core.records.values import TaskType
-from functions._executors.artifacts import fitting
+from functions._executors.patterns import admit
 from functions._executors.plan_files import hash_of_folder
-from functions._executors.port import CallFailed, JobContext, JobFailed, JobState, JobSucceeded, ToolCheck
+from functions._executors.port import JobContext, JobFailed, JobState, JobSucceeded, ToolCheck
 from functions._executors.tools import ToolExecutor, ToolJob, project_in, projects_check
 
 CHANGE_SET = re.compile(rb"\barn:[\w-]+:cloudformation:[\w-]*:\d*:changeSet/[\w/-]+")
@@ -40,9 +40,7 @@ class SamExecutor(ToolExecutor[SamParameters]):
     def admit(self, context: Context) -> None:
         """Refuse a stack, and a template, that are not the owner's."""
         given = context.parameters
-        if not any(fitting(pattern).fullmatch(given.stack) for pattern in self.settings.applications):
-            text = "the worker's owner does not allow this stack (WORKER_APPLICATIONS)"
-            raise CallFailed(text, transient=False, kind="not_allowed")
+        admit(given.stack, self.settings.applications, "this stack (WORKER_APPLICATIONS)")
         project_in(self.settings, given.project)
 
     async def check(self) -> Sequence[ToolCheck]:

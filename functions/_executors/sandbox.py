@@ -18,7 +18,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from functions._core.executors.execute import Limits
-from functions._executors.port import CallFailed
+from functions._executors.port import CallFailed, ToolCheck
 from functions._executors.settings import ExecutorSettings
 
 LAUNCHER = Path(__file__).with_name("launch.py").read_text(encoding="utf-8")
@@ -88,6 +88,16 @@ class Sandbox:
         if self._fault is None:
             self._fault = await self._tried()
         return self._fault
+
+    async def check(self, what: str) -> ToolCheck:
+        """Return how programs are confined, for `flowc doctor executor`; `what` are those of an executor."""
+        fault = await self.fault()
+        confined = "bubblewrap" if self.on else f"off: {what} run as the worker does"
+        return ToolCheck("sandbox", not fault, fault or confined)
+
+    def permits(self, name: str) -> bool:
+        """Whether the worker's owner lets a program, by name or path, or a function be run."""
+        return name in self._settings.commands or (self.on and not self._settings.commands)
 
     async def require(self) -> None:
         """Raise `CallFailed` where no program can be run."""

@@ -33,6 +33,7 @@ from functions._core.guards.detector import without_secrets
 from functions._core.masking import Mask
 from functions._core.records.values import TaskType
 from functions._executors.artifacts import artifacts_in
+from functions._executors.kept_files import Keep
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -50,8 +51,8 @@ from functions._executors.scanners.port import NotRun, ScanJob, Scanned, ToolFau
 from functions._executors.scanners.table import ScanSettings, scanners_for
 from functions._executors.scanners.target import TargetRefused, laid_out
 from functions._executors.settings import ExecutorSettings
-from functions._executors.stored_files import StoredFile, StoreFailed
-from functions._executors.work_folder import folder_for, remove_folder
+from functions._executors.stored_files import StoreFailed
+from functions._executors.work_folder import new_folder, remove_folder
 
 REPORT = "findings.sarif"
 """The artifact with all findings."""
@@ -90,11 +91,10 @@ class ToolResult:
 
 @dataclass(slots=True)
 class RunningScan:
-    """A job: its task, its folder, the files of its target, and how many of its tools have ended."""
+    """A job: its task, its folder, and how many of its tools have ended."""
 
     task: asyncio.Task[Sequence[ToolResult]]
     folder: Path
-    files: Sequence[str]
     tools: int
     ended: int = 0
 
@@ -135,10 +135,7 @@ class ScanExecutor(JobExecutor[ScanParameters]):
             *(policy.model_dump(mode="json", exclude={"rego"}) for policy in given.policies),
         ]
         context.refuse_secrets(shown, "a secret is in what becomes part of an address")
-        try:
-            folder = await asyncio.to_thread(folder_for, self._settings.folder, context.ticket_id, context.attempt)
-        except OSError as error:
-            raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
+        folder = await new_folder(self._settings.folder, context)
         try:
             files = await asyncio.to_thread(lay_out, folder / "target")
         except BaseException as error:
@@ -158,7 +155,7 @@ class ScanExecutor(JobExecutor[ScanParameters]):
             for number, tool in enumerate(choose(files))
         ]
         task = asyncio.create_task(self._all(job_id, jobs))
-        self._scans[job_id] = RunningScan(task, folder, files, len(jobs))
+        self._scans[job_id] = RunningScan(task, folder, len(jobs))
         return JobHandle(job_id=job_id)
 
     async def poll(self, context: JobContext[ScanParameters], handle: JobHandle) -> JobState:
@@ -326,10 +323,8 @@ def _failure(given: ScanParameters, results: Sequence[ToolResult], found: Sequen
         return JobFailed(
             "findings", f"{', '.join(said)}: {'; '.join(map(sentence_of, worst[:NAMED]))}", retryable=False
         )
-    faulty = [result for result in results if result.outcome.status == "failed"]
-    if faulty:
-        said = [f"{result.outcome.tool}: {result.outcome.reason}" for result in faulty]
-        return JobFailed("tool_failed", "; ".join(said), retryable=any(result.retryable for result in faulty))
+    if failure := tool_failure(results):
+        return failure
     required = {tool.tool for tool in _tools(given) if tool.required}
     absent = [result.outcome for result in results if result.outcome.status == "not_run"]
     missing = [f"{one.tool}: {one.reason}" for one in absent if one.tool in required]
@@ -344,6 +339,13 @@ def _weighed(findings: Sequence[ScanFinding], mask: Mask) -> tuple[Mapping[str, 
             one.but(message=mask.text(one.message), file=mask.text(one.file), rule=mask.text(one.rule)) for one in worst
         ]
     return counts_of(findings), worst
+
+
+def tool_failure(results: Sequence[ToolResult]) -> JobFailed | None:
+    """Return the failure of tools that have not ended well; None where all have."""
+    faulty = [result for result in results if result.outcome.status == "failed"]
+    said = "; ".join(f"{result.outcome.tool}: {result.outcome.reason}" for result in faulty)
+    return JobFailed("tool_failed", said, retryable=any(result.retryable for result in faulty)) if faulty else None
 
 
 def sorted_findings(results: Sequence[ToolResult]) -> Sequence[ScanFinding]:
@@ -365,9 +367,7 @@ def _sarif(found: Sequence[ScanFinding]) -> Mapping[str, Any]:
     return sarif_of(found[:most])
 
 
-def _written(
-    found: Sequence[ScanFinding], folder: Path, keep: Callable[[str], StoredFile] | None
-) -> tuple[Artifact, ...]:
+def _written(found: Sequence[ScanFinding], folder: Path, keep: Keep | None) -> tuple[Artifact, ...]:
     """Write all findings to the folder of the job, and return where they are kept; raise `StoreFailed`."""
     (folder / REPORT).write_text(json.dumps(sarif_of(found), indent=1), encoding="utf-8")
     return artifacts_in(folder, (REPORT,), keep)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import ValidationError
@@ -91,6 +91,9 @@ class ServiceConnection:
 class ServiceApi:
     """Calls one service; `aclose` ends its connections."""
 
+    headers: ClassVar[Mapping[str, str]] = {}
+    """Headers of each call, beside those that prove who calls."""
+
     def __init__(self, connection: ServiceConnection) -> None:
         """Open nothing yet."""
         self.connection = connection
@@ -114,18 +117,22 @@ class ServiceApi:
 
         `path` begins with a slash; its parts that are not constants are quoted (`part`).
         """
-        if not self.connection.url:
-            text = f"the worker's owner has not said where this service is ({PREFIX}{self.connection.name}_URL)"
-            raise CallFailed(text, transient=False, kind="not_configured")
         credential = await self.connection.credential()
-        sent = {"accept": "application/json", **(self.proof(credential) if credential else {}), **(headers or {})}
+        proof = self.proof(credential) if credential else {}
+        sent = {"accept": "application/json", **self.headers, **proof, **(headers or {})}
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         if body is not None:
             sent.setdefault("content-type", "application/json")
         url = self.connection.url + path + (f"?{urlencode(query)}" if query else "")
-        bounds = Bounds(max(0.1, seconds), max(0.1, seconds), ANSWER_BYTES)
+        return await self.sent(method, url, sent, data, Bounds(max(0.1, seconds), max(0.1, seconds), ANSWER_BYTES))
+
+    async def sent(self, method: str, url: str, headers: Mapping[str, str], body: bytes, bounds: Bounds) -> Reply:
+        """Return the answer to a request as it is given, of this service or for it; raise `CallFailed`."""
+        if not self.connection.url:
+            text = f"the worker's owner has not said where this service is ({PREFIX}{self.connection.name}_URL)"
+            raise CallFailed(text, transient=False, kind="not_configured")
         try:
-            return await counted(self._client.request(method, url, sent, data, bounds))
+            return await counted(self._client.request(method, url, headers, body, bounds))
         except NotReached as error:
             raise CallFailed(str(error)) from error
         except Unavailable as error:
@@ -157,6 +164,10 @@ class ServiceApi:
             raise CallFailed(
                 f"nobody knows whether it was done: {failure}", transient=False, kind="unknown_outcome"
             ) from failure
+        return self.checked(reply, method, repeatable=repeatable)
+
+    def checked(self, reply: Reply, method: str, *, repeatable: bool = True) -> Reply:
+        """Return an answer of success; raise `CallFailed` for any other."""
         if reply.ok:
             return reply
         raise self.refused(reply, method, repeatable=repeatable)

@@ -7,11 +7,10 @@ owner's projects: who writes configuration for a tool has its credentials. A too
 
 import asyncio
 import json
-import socket
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -20,21 +19,13 @@ from functions._core.executors.execute import Limits
 from functions._core.executors.parameters import ExecutorParameters
 from functions._core.masking import Mask
 from functions._core.records.json_text import parse_json
-from functions._executors.port import (
-    CallFailed,
-    JobContext,
-    JobExecutor,
-    JobFailed,
-    JobHandle,
-    JobRunning,
-    JobState,
-    ToolCheck,
-)
+from functions._executors.port import CallFailed, JobContext, JobFailed, JobHandle, JobState, ToolCheck
 from functions._executors.process_group import done
-from functions._executors.programs import NEWS_SECONDS, Program, ProgramSpec, found, last_words, started_program
+from functions._executors.programs import Program, ProgramSpec, found, last_words, started_program
 from functions._executors.sandbox import INSIDE, Sandbox
 from functions._executors.settings import PREFIX, ExecutorSettings
-from functions._executors.work_folder import folder_for, remove_folder
+from functions._executors.task_jobs import TaskExecutor
+from functions._executors.work_folder import new_folder, remove_folder
 
 READ_BYTES = 16 * 1024 * 1024
 """Bytes of standard output that are read and not logged: the JSON of a plan or a history."""
@@ -140,7 +131,7 @@ class ToolFailed(Exception):
     """A program of a tool has ended badly."""
 
 
-class ToolExecutor(JobExecutor[P]):
+class ToolExecutor(TaskExecutor[P]):
     """Base of executors whose jobs are tools; what remains to say is which programs, and what they mean."""
 
     PROGRAMS: ClassVar[Sequence[str]]
@@ -148,10 +139,10 @@ class ToolExecutor(JobExecutor[P]):
     NEEDS_NETWORK: ClassVar[bool] = True
 
     def __init__(self, settings: ExecutorSettings) -> None:
+        super().__init__()
         shown = (*settings.readable, *settings.projects)
         self.settings = settings.model_copy(update={"readable": shown})
         self.sandbox = Sandbox(self.settings)
-        self._jobs: dict[str, asyncio.Task[JobState]] = {}
         names = settings.environment.get(f"{PREFIX}{self.name.upper()}_PASS", "")
         wanted = [name.strip() for name in names.split(",") if name.strip()]
         self._passed = {name: settings.environment[name] for name in wanted if name in settings.environment}
@@ -182,57 +173,24 @@ class ToolExecutor(JobExecutor[P]):
             raise CallFailed(text, transient=False, kind="not_allowed")
         self.admit(context)
         _ = self.tool
-        try:
-            folder = await asyncio.to_thread(folder_for, self.settings.folder, context.ticket_id, context.attempt)
-        except OSError as error:
-            raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
-        job_id = f"{socket.gethostname()}:{context.idempotency_key}-{context.attempt}"
+        folder = await new_folder(self.settings.folder, context)
         job = ToolJob(self.sandbox, context, folder, self._passed, network=self.settings.program_network)
-        self._jobs[job_id] = asyncio.create_task(self._done(context, job))
-        return JobHandle(job_id=job_id)
+        return self.begin(context, partial(self._done, context, job))
 
     def admit(self, context: JobContext[P]) -> None:
         """Refuse what the worker's owner does not allow: raise `CallFailed`."""
 
-    async def poll(self, context: JobContext[P], handle: JobHandle) -> JobState:  # noqa: ARG002 - the port's
-        """Wait a moment for the end."""
-        working = self._jobs.get(handle.job_id)
-        if working is None:
-            return JobFailed("lost", "the tool was one of another worker, with which it ended")
-        await asyncio.wait({working}, timeout=NEWS_SECONDS)
-        if not working.done():
-            return JobRunning(pause_seconds=0)
-        del self._jobs[handle.job_id]
-        return working.result()
-
-    async def cancel(self, context: JobContext[P], handle: JobHandle) -> None:  # noqa: ARG002 - the port's
-        """End the programs."""
-        working = self._jobs.pop(handle.job_id, None)
-        if working is not None:
-            working.cancel()
-            with suppress(asyncio.CancelledError):
-                await working
-
     async def check(self) -> Sequence[ToolCheck]:
         """Look at the sandbox, the tool and what the owner passes to it."""
-        fault = await self.sandbox.fault()
-        confined = fault or ("bubblewrap" if self.sandbox.on else "off: tools run as the worker does")
         network = self.settings.program_network or not self.sandbox.on
         passed = ", ".join(self._passed) or "none"
         missing = f"; not set: {', '.join(self._absent)}" if self._absent else ""
         return (
-            ToolCheck("sandbox", not fault, confined),
+            await self.sandbox.check("tools"),
             ToolCheck("tool", self.program is not None, self.program or f"no {' or '.join(self.PROGRAMS)}"),
             ToolCheck("network", network, "allowed" if network else "WORKER_PROGRAM_NETWORK", self.NEEDS_NETWORK),
             ToolCheck("variables", not self._absent, f"{PREFIX}{self.name.upper()}_PASS: {passed}{missing}"),
         )
-
-    async def aclose(self) -> None:
-        """End all programs."""
-        for working in [*self._jobs.values()]:
-            working.cancel()
-        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
-        self._jobs.clear()
 
     async def _done(self, context: JobContext[P], job: ToolJob) -> JobState:
         try:

@@ -1,5 +1,6 @@
 """The folder of a job: new for each attempt at a ticket, of the worker alone, and removed with all that is in it."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -7,6 +8,9 @@ import stat
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+from functions._executors.port import CallFailed, JobContext
 
 DEEPEST = 100
 """Folders within each other that are walked through at once: a walk needs a file descriptor for each."""
@@ -26,6 +30,14 @@ def folder_for(base: Path, ticket_id: str, attempt: int) -> Path:
     remove_folder(folder)
     folder.mkdir(mode=0o700)
     return folder
+
+
+async def new_folder(base: Path, context: JobContext[Any]) -> Path:
+    """Return the folder of a job; raise `CallFailed`."""
+    try:
+        return await asyncio.to_thread(folder_for, base, context.ticket_id, context.attempt)
+    except OSError as error:
+        raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
 
 
 def safe_name(ticket_id: str) -> str:

@@ -147,6 +147,12 @@ class TestWhatIsBuilt:
         assert "the image was made without RUN of the Dockerfile" in desk.log
         assert "there is no WORKER_FORGE_BASE_IMAGE" in desk.log
 
+    async def test_a_text_within_a_dockerfile_is_no_instruction(self, desk: PackageDesk) -> None:
+        text = "FROM scratch\nUSER 1000\nRUN <<END\nUSER root\nEXPOSE 22\nEND\nEXPOSE 80\n"
+        made = by_kind(await desk.run({**LIBRARY, "Dockerfile": text}))
+        _, config, _ = read_layout(desk.content(made["image"]))
+        assert (config["config"]["User"], config["config"]["ExposedPorts"]) == ("1000", {"80/tcp": {}})
+
     async def test_the_image_runs_what_its_wheel_brings(self, desk: PackageDesk, tmp_path: Path) -> None:
         made = by_kind(await desk.run({**LIBRARY, "Dockerfile": "FROM scratch\n"}))
         _, config, (layer,) = read_layout(desk.content(made["image"]))

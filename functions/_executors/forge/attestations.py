@@ -6,9 +6,10 @@ call it from a thread. Without a key (WORKER_FORGE_KEY_FILE) nothing is signed, 
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,17 +26,15 @@ from functions._executors.forge.dependencies import components_of, project_files
 from functions._executors.forge.sbom import cyclonedx, software, spdx
 from functions._executors.forge.signing import KEY_FILE, Signer, signer_of
 from functions._executors.forge.transparency import log_of
+from functions._executors.kept_files import Keep, keep_file
 from functions._executors.port import ToolCheck
 from functions._executors.settings import ExecutorSettings
-from functions._executors.stored_files import StoredFile, StoreFailed
 
 BUILDER_ID = "WORKER_FORGE_BUILDER"
 """The variable with the URI by which provenance names the builder: verifiers are told which one to believe."""
 
 FOLDER = "attestations"
 """Where the files are, below those of the attempt."""
-
-Keep = Callable[[str], StoredFile]
 
 
 class MadeFile(NamedTuple):
@@ -161,13 +160,4 @@ def _logged(signed: bytes, signer: Signer, settings: ExecutorSettings) -> Transp
 
 
 def _kept(keep: Keep, name: str, data: bytes) -> KeptFile:
-    """Keep a file; raise `StoreFailed`."""
-    path = f"{FOLDER}/{name}"
-    file = keep(path)
-    try:
-        file.write(data)
-        file.close()
-    except StoreFailed:
-        file.discard()
-        raise
-    return KeptFile(name=path, size=len(data), sha256=sha256(data).hexdigest(), uri=file.uri)
+    return keep_file(keep, f"{FOLDER}/{name}", BytesIO(data))

@@ -35,10 +35,9 @@ from functions._executors.forge.archives import (
 )
 from functions._executors.forge.projects import packed
 from functions._executors.port import CallFailed, JobContext
-from functions._executors.programs import Program, ProgramSpec, last_words, started_program
-from functions._executors.sandbox import INSIDE, Sandbox
+from functions._executors.sandbox import Sandbox
 from functions._executors.scanners.target import MOST_BYTES
-from functions._executors.settings import ExecutorSettings
+from functions._executors.tools import ToolJob
 
 EPOCH = "315532800"
 """SOURCE_DATE_EPOCH: the first second of 1980, before which no zip can say a time."""
@@ -166,35 +165,31 @@ class ProjectBuild:
         return Built(kind, artifact_type, path, media)
 
 
-async def run_build(context: JobContext[Any], settings: ExecutorSettings, sandbox: Sandbox, folder: Path) -> None:
+async def run_build(context: JobContext[Any], sandbox: Sandbox, folder: Path) -> None:
     """Build the Python packages of `folder`/project into `folder`/dist; raise `CallFailed`.
 
     A backend that has to be fetched is none that this worker has: it says which are missing, and fails.
     """
     await sandbox.require()
-    if "build" not in settings.commands and not (sandbox.on and not settings.commands):
+    if not sandbox.permits("build"):
         text = "the worker's owner does not let projects be built here (WORKER_COMMANDS: build)"
         raise CallFailed(text, transient=False, kind="not_allowed")
-    inside = INSIDE if sandbox.on else folder
-    argv = (sys.executable, "-I", "-m", "build", "--no-isolation", f"--outdir={inside}/dist", f"{inside}/project")
+    job = ToolJob(sandbox, context, folder, {}, network=False)
+    places = (f"--outdir={job.inside}/dist", f"{job.inside}/project")
     own = {"SOURCE_DATE_EPOCH": EPOCH, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
-    own["TMPDIR"] = f"{inside}/{SCRATCH}"
+    own["TMPDIR"] = f"{job.inside}/{SCRATCH}"
     for name in ("dist", SCRATCH):
         (folder / name).mkdir()
-    program = await started_program(Program, sandbox, ProgramSpec(argv=argv, env=own, limits=LIMITS), context, folder)
-    late = False
+    seconds = min(BUILD_SECONDS, context.seconds_left)
     try:
-        seconds = min(BUILD_SECONDS, context.seconds_left)
-        _, running = await asyncio.wait({program.settled}, timeout=seconds)
-        late = bool(running)
-    finally:
-        end = await program.finish()
-    if late:
-        raise CallFailed(f"building did not end within {seconds:g} s", transient=False, kind="build_timeout")
-    if end.flooded:
-        raise CallFailed("building wrote too much", transient=False, kind="output_too_large")
-    if end.exit_code:
-        raise CallFailed(f"building failed: {last_words(end)}", transient=False, kind="build_failed")
+        async with asyncio.timeout(seconds):
+            command = (sys.executable, "-I", "-m", "build", "--no-isolation", *places)
+            end = await job.run(*command, env=own, limits=LIMITS)
+    except TimeoutError as error:
+        text = f"building did not end within {seconds:g} s"
+        raise CallFailed(text, transient=False, kind="build_timeout") from error
+    if end.code:
+        raise CallFailed(f"building failed: {end.said}", transient=False, kind="build_failed")
 
 
 def copy_project(project: Path, names: Sequence[str], folder: Path) -> None:

@@ -9,11 +9,13 @@ Address and token are those of the service FORGE_HOST (`services`).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from functions._adapters.http.reply import Reply
 from functions._executors.port import CallFailed, ToolCheck
+from functions._executors.services import SECONDS, ServiceApi
 from functions._executors.settings import PREFIX, ExecutorSettings
 
 HOSTS = ("github", "gitlab")
@@ -133,6 +135,50 @@ class CodeHostSettings:
         if hidden or any(part in {"", ".", ".."} or part.lower() == ".git" for part in folder.split("/")):
             raise ValueError("the id of the artifact is no folder of a repository")
         return folder
+
+
+class HostedRepository:
+    """What the hosts have in common: calls of one repository, and what its owner can do about those that fail."""
+
+    def __init__(self, api: ServiceApi, path: str, settings: CodeHostSettings) -> None:
+        """Open nothing yet; `path` is where the API has the repository."""
+        self._api = api
+        self._path = path
+        self._base = settings.base
+        self._repository = settings.repository
+
+    async def reached(self) -> ToolCheck:
+        """See `CodeHost.reached`."""
+        return await self._api.reached(self._path, "repository")
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._api.aclose()
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        seconds: float = SECONDS,
+    ) -> Reply:
+        """Return the answer, whatever its status; `path` is one below the repository."""
+        return await self._api.call(method, f"{self._path}{path}", query=query, body=body, seconds=seconds)
+
+    async def _good(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None
+    ) -> Reply:
+        """Return an answer of success; raise `CallFailed` for any other."""
+        return self._checked(await self._call(method, path, query=query, body=body), method)
+
+    def _checked(self, reply: Reply, method: str) -> Reply:
+        """Return an answer of success; raise `CallFailed` with a word on what the owner can do."""
+        if reply.ok:
+            return reply
+        failure = self._api.refused(reply, method)
+        raise failure if failure.transient else refusal(reply.status, f"{method} in {self._repository}")
 
 
 def code_host_settings(settings: ExecutorSettings) -> CodeHostSettings | None:

@@ -27,8 +27,10 @@ from functions._core.records.json_text import parse_json
 from functions._core.records.values import TaskType
 from functions._executors.forge.language_model import LanguageModel
 from functions._executors.forge.projects import PROJECT, keep_bytes, packed, unpacked
+from functions._executors.forge.render import NOT_RENDERED
 from functions._executors.forge.templates_at import questions_in
 from functions._executors.port import CallFailed, JobContext, JobState, JobSucceeded, ToolCheck
+from functions._executors.programs import package_check
 from functions._executors.settings import ExecutorSettings
 from functions._executors.tools import ToolEnd, ToolExecutor, ToolJob
 
@@ -52,9 +54,6 @@ RENDER_SECONDS = 100.0
 
 MOST_FILES, MOST_BYTES = 2_000, 32 * 1024 * 1024
 """Files and folders, and bytes, of a project."""
-
-NOT_RENDERED = 3
-"""See `render`."""
 
 ODD = re.compile(r"[\x00-\x1f\x7f\\]")
 """What no name of a file in a project has."""
@@ -113,9 +112,10 @@ class ComposeCodeExecutor(ToolExecutor[ComposeCodeParameters]):
         for way in WAYS:
             await self._render(context, job, way, data)
         folders = [_project(job.folder, way, given.artifact_id) for way in WAYS]
-        hashes = await asyncio.to_thread(_same, *folders)
+        content, hashes = await asyncio.to_thread(_same, *folders)
         model = await self._model.change(context, folders[0], hashes) if given.instructions else None
-        content, hashes = await asyncio.to_thread(_packed, folders[0])
+        if model is not None:
+            content, hashes = await asyncio.to_thread(_packed, folders[0])
         kept = await asyncio.to_thread(keep_bytes, context, PROJECT, content)
         context.log(f"{len(hashes)} files composed of {given.template.template_id} {given.template.version}")
         return JobSucceeded(
@@ -135,8 +135,7 @@ class ComposeCodeExecutor(ToolExecutor[ComposeCodeParameters]):
 
     async def check(self) -> Sequence[ToolCheck]:
         """Look for copier, and at the language model."""
-        there = find_spec("copier") is not None
-        copier = ToolCheck("copier", there, "a package of the worker's Python" if there else "install flowc[forge]")
+        copier = package_check("copier", "install flowc[forge]")
         return (*await super().check(), copier, self._model.check())
 
     async def aclose(self) -> None:
@@ -211,17 +210,16 @@ def _failed(text: str, kind: str) -> CallFailed:
     return CallFailed(text, transient=False, kind=kind)
 
 
-def _same(one: Path, another: Path) -> Mapping[str, str]:
-    """Return the hashes of the files of a project; raise `CallFailed` unless two renderings are the same."""
-    same = packed(one) == packed(another)
-    hashes = {folder: hashes_in(folder) for folder in (one, another)}
-    if not same:
-        changed = sorted({path for path, _ in hashes[one].items() ^ hashes[another].items()})
+def _same(one: Path, another: Path) -> tuple[bytes, Mapping[str, str]]:
+    """Return a project with the hashes of its files; raise `CallFailed` unless two renderings are the same."""
+    content, hashes = _packed(one)
+    if content != packed(another):
+        changed = sorted({path for path, _ in hashes.items() ^ hashes_in(another).items()})
         named = ", ".join(changed[:10]) or "the mode of a file"
         raise _failed(f"the template makes other files each time: {named}", "not_deterministic")
-    if len(hashes[one]) <= 1:
+    if len(hashes) <= 1:
         raise _failed("the template makes no files", "template_failed")
-    return hashes[one]
+    return content, hashes
 
 
 def _packed(folder: Path) -> tuple[bytes, Mapping[str, str]]:

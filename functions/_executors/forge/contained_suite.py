@@ -16,9 +16,9 @@ from functions._core.executors.container import ContainerLimits, ContainerParame
 from functions._core.forge.stages import Score
 from functions._executors.container import ContainerExecutor, ContainerLog
 from functions._executors.forge.suite import PROJECT, ProjectTests, SuiteEnd, command, judged, laid_out, said_by
-from functions._executors.port import CallFailed, JobContext, JobHandle, JobRunning, JobState, ToolCheck
+from functions._executors.port import JobContext, JobHandle, JobRunning, JobState, ToolCheck
 from functions._executors.settings import ExecutorSettings
-from functions._executors.work_folder import folder_for, remove_folder
+from functions._executors.work_folder import new_folder, remove_folder
 
 NOBODY = 65534
 LIMITS = ContainerLimits(cpus=2, memory_mb=2_048, processes=256)
@@ -51,10 +51,7 @@ class ContainedSuite(ContainerExecutor):
         """Lay the project down and start its tests; a container that an earlier attempt has left is removed."""
         if (left := await self.known(context)) is not None:
             await self.removed(left)
-        try:
-            folder = await asyncio.to_thread(folder_for, self._folder, context.ticket_id, context.attempt)
-        except OSError as error:
-            raise CallFailed(f"no folder for the job: {error.strerror}", kind="no_folder") from error
+        folder = await new_folder(self._folder, context)
         try:
             parameters = await asyncio.to_thread(self._prepared, context, folder)
             handle = await super().start(replace(context, parameters=parameters))

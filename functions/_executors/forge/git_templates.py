@@ -13,8 +13,8 @@ from pathlib import Path
 
 from functions._core.executors.execute import Limits
 from functions._core.forge.stages import TemplateSource
-from functions._executors.artifacts import fitting
 from functions._executors.forge.templates_at import bad, check_bounds
+from functions._executors.patterns import admit
 from functions._executors.port import CallFailed
 from functions._executors.programs import found
 from functions._executors.scanners.target import TargetFolder, TargetRefused
@@ -100,9 +100,7 @@ def check_source(settings: ExecutorSettings, source: TemplateSource) -> str:
         raise CallFailed(text, transient=False, kind="not_allowed")
     begin = "" if scheme == "https" else match["ssh"] or f"{scheme}://"
     patterns = [one for one in settings.repositories if one.startswith(begin)]
-    if not any(fitting(pattern).fullmatch(address) for pattern in patterns):
-        text = "the worker's owner does not allow this repository (WORKER_REPOSITORIES)"
-        raise CallFailed(text, transient=False, kind="not_allowed")
+    admit(address, patterns, "this repository (WORKER_REPOSITORIES)")
     if source.ref is not None and not REF.fullmatch(source.ref):
         raise CallFailed("the reference of the template is none of git", transient=False, kind="bad_parameters")
     return address

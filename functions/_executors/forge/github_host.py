@@ -16,6 +16,7 @@ from functions._core.records.values import Model
 from functions._executors.forge.code_host import (
     WITHDRAWN,
     CodeHostSettings,
+    HostedRepository,
     ProjectFile,
     Proposal,
     SeenRequest,
@@ -25,8 +26,8 @@ from functions._executors.forge.code_host import (
     text_of,
     web_address,
 )
-from functions._executors.github_actions import VERSION, GithubApi
-from functions._executors.port import CallFailed, ToolCheck
+from functions._executors.github_actions import GithubApi
+from functions._executors.port import CallFailed
 from functions._executors.services import ServiceConnection, part, read_as, read_list
 
 INLINE_BYTES = 256 * 1024
@@ -122,16 +123,13 @@ class PullRequest(Model):
         )
 
 
-class GithubHost:
+class GithubHost(HostedRepository):
     """A repository on GitHub."""
 
     def __init__(self, connection: ServiceConnection, settings: CodeHostSettings) -> None:
         """Open nothing yet."""
-        self._api = GithubApi(connection)
-        self._base = settings.base
         self._owner, _, name = settings.repository.partition("/")
-        self._repository = settings.repository
-        self._path = f"/repos/{part(self._owner)}/{part(name)}"
+        super().__init__(GithubApi(connection), f"/repos/{part(self._owner)}/{part(name)}", settings)
 
     async def find(self, branch: str, base: str) -> SeenRequest | None:
         """See `CodeHost.find`."""
@@ -157,7 +155,7 @@ class GithubHost:
 
     async def look(self, number: int) -> SeenRequest | None:
         """See `CodeHost.look`."""
-        reply = await self._api.call("GET", f"{self._path}/pulls/{number}", headers=VERSION)
+        reply = await self._call("GET", f"/pulls/{number}")
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         return read_as(PullRequest, self._checked(reply, "GET")).seen
@@ -169,25 +167,16 @@ class GithubHost:
         if read_as(PullRequest, closed).seen.state != "closed":
             return
         await self._good("POST", f"/issues/{request.number}/comments", body={"body": comment})
-        path = f"{self._path}/git/refs/heads/{_quoted(request.branch)}"
-        reply = await self._api.call("DELETE", path, headers=VERSION)
+        reply = await self._call("DELETE", f"/git/refs/heads/{_quoted(request.branch)}")
         if reply.status not in GONE:
             self._checked(reply, "DELETE")
-
-    async def reached(self) -> ToolCheck:
-        """See `CodeHost.reached`."""
-        return await self._api.reached(self._path, "repository")
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._api.aclose()
 
     def _is_own(self, request: PullRequest) -> bool:
         """Whether a request comes from this repository; of one whose repository is gone nobody knows."""
         return request.head.repo is not None and request.head.repo.full_name.lower() == self._repository.lower()
 
     async def _head_of(self, branch: str) -> str:
-        reply = await self._api.call("GET", f"{self._path}/git/ref/heads/{_quoted(branch)}", headers=VERSION)
+        reply = await self._call("GET", f"/git/ref/heads/{_quoted(branch)}")
         if reply.status == HTTPStatus.CONFLICT:
             text = "the repository is empty: a merge request needs a first commit on the branch that it goes to"
             raise CallFailed(text, transient=False, kind="empty_repository")
@@ -223,10 +212,10 @@ class GithubHost:
     async def _move(self, branch: str, commit: str) -> None:
         """Let the branch be at a commit, whether it is there or not."""
         body = {"ref": f"refs/heads/{branch}", "sha": commit}
-        reply = await self._api.call("POST", f"{self._path}/git/refs", body=body, headers=VERSION)
+        reply = await self._call("POST", "/git/refs", body=body)
         if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:  # an earlier attempt has made it, or a rule forbids it
-            path = f"{self._path}/git/refs/heads/{_quoted(branch)}"
-            reply = await self._api.call("PATCH", path, body={"sha": commit, "force": True}, headers=VERSION)
+            path = f"/git/refs/heads/{_quoted(branch)}"
+            reply = await self._call("PATCH", path, body={"sha": commit, "force": True})
         if reply.status in {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.FORBIDDEN} and not self._limited(reply):
             text = f"GitHub answered {reply.status}: the token may not write the branch {branch}, or a rule forbids it"
             raise CallFailed(text, transient=False, kind="branch_refused")
@@ -234,7 +223,7 @@ class GithubHost:
 
     async def _open(self, proposal: Proposal) -> SeenRequest:
         body = {"title": proposal.title, "body": proposal.text, "head": proposal.branch, "base": proposal.base}
-        reply = await self._api.call("POST", f"{self._path}/pulls", body=body, headers=VERSION)
+        reply = await self._call("POST", "/pulls", body=body)
         if reply.status == HTTPStatus.UNPROCESSABLE_ENTITY:
             there = await self.find(proposal.branch, proposal.base)
             if there is not None and there.state == "open":
@@ -242,19 +231,8 @@ class GithubHost:
             raise refusal(reply.status, f"a pull request from {proposal.branch} to {proposal.base}")
         return read_as(PullRequest, self._checked(reply, "POST")).seen
 
-    async def _good(self, method: str, path: str, *, query: dict[str, str] | None = None, body: object = None) -> Reply:
-        reply = await self._api.call(method, f"{self._path}{path}", query=query, body=body, headers=VERSION)
-        return self._checked(reply, method)
-
     def _limited(self, reply: Reply) -> bool:
         return self._api.refused(reply, "POST").transient
-
-    def _checked(self, reply: Reply, method: str) -> Reply:
-        """Return an answer of success; raise `CallFailed` with a word on what the owner can do."""
-        if reply.ok:
-            return reply
-        failure = self._api.refused(reply, method)
-        raise failure if failure.transient else refusal(reply.status, f"{method} in {self._repository}")
 
 
 def _inline(file: ProjectFile) -> str | None:

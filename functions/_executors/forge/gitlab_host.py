@@ -11,20 +11,19 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from functions._adapters.http.reply import Reply
 from functions._core.records.values import Model
 from functions._executors.forge.code_host import (
     WITHDRAWN,
     CodeHostSettings,
+    HostedRepository,
     ProjectFile,
     Proposal,
     SeenRequest,
     newest,
-    refusal,
     text_of,
     web_address,
 )
-from functions._executors.port import CallFailed, ToolCheck
+from functions._executors.port import CallFailed
 from functions._executors.services import ServiceApi, ServiceConnection, part, read_as, read_list
 
 PAGE, MOST_PAGES = 100, 30
@@ -128,15 +127,12 @@ class LabRequest(Model):
         return self.source_project_id is not None and self.source_project_id == self.target_project_id
 
 
-class GitlabHost:
+class GitlabHost(HostedRepository):
     """A project on GitLab."""
 
     def __init__(self, connection: ServiceConnection, settings: CodeHostSettings) -> None:
         """Open nothing yet."""
-        self._api = ServiceApi(connection)
-        self._base = settings.base
-        self._project = settings.repository
-        self._path = f"/api/v4/projects/{part(settings.repository)}"
+        super().__init__(ServiceApi(connection), f"/api/v4/projects/{part(settings.repository)}", settings)
 
     async def find(self, branch: str, base: str) -> SeenRequest | None:
         """See `CodeHost.find`."""
@@ -164,8 +160,7 @@ class GitlabHost:
             "commit_message": proposal.title,
             "actions": actions,
         }
-        path = f"{self._path}/repository/commits"
-        reply = await self._api.call("POST", path, body=body, seconds=COMMIT_SECONDS)
+        reply = await self._call("POST", "/repository/commits", body=body, seconds=COMMIT_SECONDS)
         if reply.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN}:
             text = f"GitLab answered {reply.status}: the token may not write the branch {proposal.branch}, a rule "
             raise CallFailed(f"{text}forbids it, or the commit is too large", transient=False, kind="branch_refused")
@@ -174,7 +169,7 @@ class GitlabHost:
 
     async def look(self, number: int) -> SeenRequest | None:
         """See `CodeHost.look`."""
-        reply = await self._api.call("GET", f"{self._path}/merge_requests/{number}")
+        reply = await self._call("GET", f"/merge_requests/{number}")
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         return read_as(LabRequest, self._checked(reply, "GET")).seen
@@ -186,21 +181,12 @@ class GitlabHost:
         if read_as(LabRequest, closed).seen.state != "closed":
             return
         await self._good("POST", f"/merge_requests/{request.number}/notes", body={"body": comment})
-        path = f"{self._path}/repository/branches/{part(request.branch)}"
-        reply = await self._api.call("DELETE", path)
+        reply = await self._call("DELETE", f"/repository/branches/{part(request.branch)}")
         if reply.status != HTTPStatus.NOT_FOUND:
             self._checked(reply, "DELETE")
 
-    async def reached(self) -> ToolCheck:
-        """See `CodeHost.reached`."""
-        return await self._api.reached(self._path, "repository")
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._api.aclose()
-
     async def _head_of(self, branch: str) -> str:
-        reply = await self._api.call("GET", f"{self._path}/repository/branches/{part(branch)}")
+        reply = await self._call("GET", f"/repository/branches/{part(branch)}")
         if reply.status == HTTPStatus.NOT_FOUND:
             raise CallFailed(f"the repository has no branch {branch}", transient=False, kind="no_base_branch")
         return read_as(LabBranch, self._checked(reply, "GET")).commit.id
@@ -210,7 +196,7 @@ class GitlabHost:
         found: dict[str, str] = {}
         for page in range(1, MOST_PAGES + 1):
             query = {"path": folder, "ref": commit, "recursive": "true", "per_page": str(PAGE), "page": str(page)}
-            reply = await self._api.call("GET", f"{self._path}/repository/tree", query=query)
+            reply = await self._call("GET", "/repository/tree", query=query)
             if reply.status == HTTPStatus.NOT_FOUND:
                 return found
             entries = read_list(LabEntry, self._checked(reply, "GET"))
@@ -229,22 +215,12 @@ class GitlabHost:
             "description": proposal.text,
             "remove_source_branch": True,
         }
-        reply = await self._api.call("POST", f"{self._path}/merge_requests", body=body)
+        reply = await self._call("POST", "/merge_requests", body=body)
         if reply.status == HTTPStatus.CONFLICT:
             there = await self.find(proposal.branch, proposal.base)
             if there is not None and there.state == "open":
                 return there
         return read_as(LabRequest, self._checked(reply, "POST")).seen
-
-    async def _good(self, method: str, path: str, *, query: dict[str, str] | None = None, body: object = None) -> Reply:
-        return self._checked(await self._api.call(method, f"{self._path}{path}", query=query, body=body), method)
-
-    def _checked(self, reply: Reply, method: str) -> Reply:
-        """Return an answer of success; raise `CallFailed` with a word on what the owner can do."""
-        if reply.ok:
-            return reply
-        failure = self._api.refused(reply, method)
-        raise failure if failure.transient else refusal(reply.status, f"{method} in {self._project}")
 
 
 def _actions(proposal: Proposal, there: Mapping[str, str]) -> list[dict[str, Any]]:

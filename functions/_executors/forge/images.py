@@ -35,6 +35,7 @@ from functions._core.records.json_text import parse_json
 from functions._executors.forge.archives import PROGRAM, PackedFile, PackedFiles, compressed, tarred
 from functions._executors.forge.registry import MANIFEST_BYTES, NAME, RegistryApi
 from functions._executors.port import CallFailed
+from functions._executors.scanners.judge import instructions
 from functions._executors.settings import ExecutorSettings
 
 HOME = "/app"
@@ -266,11 +267,8 @@ def _said(dockerfile: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _instructions(dockerfile: bytes) -> Iterator[tuple[str, str]]:
-    """Yield the instructions of the last stage: word and text."""
-    text = dockerfile[:DOCKERFILE_BYTES].decode(errors="replace")
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    whole = re.sub(r"\\[ \t]*\n", " ", "\n".join(lines)).splitlines()
-    found = [(word.upper(), rest.strip()) for line in whole for word, _, rest in [line.strip().partition(" ")]]
+    """Yield the instructions of the last stage, word and text, as the policies of a project have looked at them."""
+    found = [*instructions(dockerfile[:DOCKERFILE_BYTES].decode(errors="replace"))]
     begin = max((number for number, (word, _) in enumerate(found) if word == "FROM"), default=0)
     yield from found[begin:]
 

@@ -25,6 +25,7 @@ from functions._core.records.json_text import content_hash, parse_json
 from functions._core.records.values import Model
 from functions._executors.forge.projects import keep_bytes
 from functions._executors.port import CallFailed, JobContext, ToolCheck
+from functions._executors.scanners.patience import Patience
 from functions._executors.services import ServiceApi, ServiceConnection, read_as
 from functions._executors.settings import PREFIX, ExecutorSettings
 
@@ -34,9 +35,6 @@ CALL_SECONDS = 150.0
 
 PAUSES = (1.0, 4.0, 15.0)
 """Seconds before a call is repeated that failed for a passing reason."""
-
-LONGEST_PAUSE = 60.0
-"""Seconds that the service may ask to be left alone; for more the attempt ends."""
 
 SENT_FILE_BYTES, SENT_BYTES = 32 * 1024, 256 * 1024
 """Bytes of one file, and of all files, that are sent; others are named alone."""
@@ -99,6 +97,7 @@ class LanguageModel:
     def __init__(self, settings: ExecutorSettings) -> None:
         """Read the settings; call nothing. Raises `ValueError`."""
         self._api = ServiceApi(ServiceConnection.from_settings(settings, "FORGE_LLM"))
+        self._patience = Patience(PAUSES)
         self._model = settings.environment.get(f"{PREFIX}FORGE_LLM_MODEL", "").strip()
 
     @property
@@ -143,18 +142,18 @@ class LanguageModel:
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": said}]
         form = {"type": "json_object"}
         body = {"model": self._model, "messages": messages, "temperature": 0, "seed": 0, "response_format": form}
-        for pause in (*PAUSES, None):
+
+        async def answer() -> Mapping[str, str]:
+            seconds = max(1.0, min(CALL_SECONDS, context.seconds_left))
             try:
-                seconds = max(1.0, min(CALL_SECONDS, context.seconds_left))
                 reply = await self._api.good("POST", PATH, body=body, seconds=seconds)
                 return _said(read_as(ChatCompletion, reply))
             except CallFailed as failure:
-                wait = max(pause or 0.0, failure.after_seconds)
-                if not failure.transient or pause is None or wait > min(LONGEST_PAUSE, context.seconds_left):
-                    raise
-                context.log(f"the language model is asked again in {wait:.0f} s: {failure}")
-            await asyncio.sleep(wait)
-        raise AssertionError("the last call returns or raises")
+                if failure.transient:
+                    context.log(f"no answer of the language model: {failure}")
+                raise
+
+        return await self._patience.of(answer, context)
 
 
 def _said(answer: ChatCompletion) -> Mapping[str, str]:

@@ -20,7 +20,6 @@ from functions._core.executors.table import FORGE, VALIDATES
 from functions._core.forge.review_text import request_text, request_title
 from functions._core.forge.stages import MergeRequest
 from functions._core.records.values import TaskType
-from functions._executors.artifacts import fitting
 from functions._executors.forge.code_host import (
     PREFIX_OF_BRANCHES,
     CodeHost,
@@ -33,6 +32,7 @@ from functions._executors.forge.code_host import (
 from functions._executors.forge.github_host import GithubHost
 from functions._executors.forge.gitlab_host import GitlabHost
 from functions._executors.forge.projects import unpacked
+from functions._executors.patterns import admit, fits
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -124,8 +124,9 @@ class MergeRequestExecutor(JobExecutor[MergeRequestParameters]):
             text = "none is set (WORKER_FORGE_HOST, WORKER_FORGE_REPOSITORY): reviews are approvals of a person"
             return (ToolCheck("code host", False, text, required=False),)
         repository = self._where.repository
-        text = f"WORKER_REPOSITORIES {'allows' if self._is_allowed(repository) else 'does not allow'} {repository}"
-        return await self._host.reached(), ToolCheck("allowed", self._is_allowed(repository), text)
+        allowed = fits(repository, self._settings.repositories)
+        text = f"WORKER_REPOSITORIES {'allows' if allowed else 'does not allow'} {repository}"
+        return await self._host.reached(), ToolCheck("allowed", allowed, text)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -161,15 +162,11 @@ class MergeRequestExecutor(JobExecutor[MergeRequestParameters]):
         if self._host is None or self._where is None:
             text = "the worker's owner has named no code host (WORKER_FORGE_HOST, WORKER_FORGE_REPOSITORY)"
             raise CallFailed(text, transient=False, kind="not_configured")
-        if not self._is_allowed(self._where.repository):
-            text = f"the worker's owner does not allow {self._where.repository} (WORKER_REPOSITORIES)"
-            raise CallFailed(text, transient=False, kind="not_allowed")
+        repository = self._where.repository
+        admit(repository, self._settings.repositories, f"{repository} (WORKER_REPOSITORIES)")
         why = "a secret is among the parameters, which everybody can see who may see the merge request"
         context.refuse_secrets(context.parameters.model_dump(mode="json"), why)
         return self._host, self._where
-
-    def _is_allowed(self, repository: str) -> bool:
-        return any(fitting(pattern).fullmatch(repository) for pattern in self._settings.repositories)
 
 
 def _merged(context: Context, handle: JobHandle, seen: SeenRequest) -> JobState:

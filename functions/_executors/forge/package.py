@@ -4,9 +4,8 @@ The same project makes the same bytes, so a stage whose worker is killed is begu
 """
 
 import asyncio
-import socket
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,28 +21,18 @@ from functions._executors.forge.packaging import PackagingJob, PackagingTools
 from functions._executors.forge.pushes import PackagePusher
 from functions._executors.forge.registry import NAME, RegistryApi
 from functions._executors.forge.signing import SigningFailed
-from functions._executors.port import (
-    CallFailed,
-    JobContext,
-    JobExecutor,
-    JobFailed,
-    JobHandle,
-    JobRunning,
-    JobState,
-    JobSucceeded,
-    ToolCheck,
-)
-from functions._executors.programs import NEWS_SECONDS
+from functions._executors.port import CallFailed, JobContext, JobFailed, JobHandle, JobState, JobSucceeded, ToolCheck
 from functions._executors.sandbox import Sandbox
 from functions._executors.scanners.patience import PAUSES, Patience
 from functions._executors.settings import PREFIX, ExecutorSettings
 from functions._executors.stored_files import StoreFailed
+from functions._executors.task_jobs import TaskExecutor
 from functions._executors.work_folder import folder_for, remove_folder
 
 Context = JobContext[PackageParameters]
 
 
-class PackageExecutor(JobExecutor[PackageParameters]):
+class PackageExecutor(TaskExecutor[PackageParameters]):
     """Builds, keeps, vouches and pushes; or takes back."""
 
     name: ClassVar[str] = "forge_package"
@@ -54,48 +43,23 @@ class PackageExecutor(JobExecutor[PackageParameters]):
 
     def __init__(self, settings: ExecutorSettings, pauses: Sequence[float] = PAUSES) -> None:
         """Open nothing yet; `pauses` are those between repeated calls. Raises `ValueError` for a bad address."""
+        super().__init__()
         self.settings = settings
         self.sandbox = Sandbox(settings)
         self._patience = Patience(pauses)
         self._registry = RegistryApi(settings)
-        self._jobs: dict[str, asyncio.Task[JobState]] = {}
 
     async def start(self, context: Context) -> JobHandle:
         """Begin in folders of the job's own."""
         shown = (context.parameters.artifact_id, context.parameters.version)
         context.refuse_secrets(shown, "a secret is in what becomes the name of a package")
-        job_id = f"{socket.gethostname()}:{context.idempotency_key}-{context.attempt}"
-        begun = self._jobs.get(job_id)
-        if begun is None:
-            self._jobs[job_id] = asyncio.create_task(self._done(context))
-        return JobHandle(job_id=job_id, adopted=begun is not None)
-
-    async def poll(self, context: Context, handle: JobHandle) -> JobState:  # noqa: ARG002 - the port's
-        """Wait a moment for the end."""
-        working = self._jobs.get(handle.job_id)
-        if working is None:
-            return JobFailed("lost", "the stage was one of another worker, with which it ended")
-        await asyncio.wait({working}, timeout=NEWS_SECONDS)
-        if not working.done():
-            return JobRunning(pause_seconds=0)
-        del self._jobs[handle.job_id]
-        return working.result()
-
-    async def cancel(self, context: Context, handle: JobHandle) -> None:  # noqa: ARG002 - the port's
-        """End it with all that it has started, and take back what it has pushed."""
-        working = self._jobs.pop(handle.job_id, None)
-        if working is not None:
-            working.cancel()
-            with suppress(asyncio.CancelledError):
-                await working
+        return self.begin(context, partial(self._done, context))
 
     async def check(self) -> Sequence[ToolCheck]:
         """Look at the sandbox, the store, the registry, the base and the key."""
-        fault = await self.sandbox.fault()
-        confined = fault or ("bubblewrap" if self.sandbox.on else "off: builds run as the worker does")
         logs = self.settings.logs
         checks = [
-            ToolCheck("sandbox", not fault, confined),
+            await self.sandbox.check("builds"),
             ToolCheck("store", bool(logs), logs or "WORKER_LOGS is not set: there is no place for packages"),
         ]
         if self._registry.connection.url:
@@ -113,10 +77,7 @@ class PackageExecutor(JobExecutor[PackageParameters]):
 
     async def aclose(self) -> None:
         """End all jobs and close connections."""
-        for working in [*self._jobs.values()]:
-            working.cancel()
-        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
-        self._jobs.clear()
+        await super().aclose()
         await self._registry.aclose()
 
     async def _done(self, context: Context) -> JobState:

@@ -30,12 +30,12 @@ from functions._executors.forge.images import (
 from functions._executors.forge.projects import unpacked
 from functions._executors.forge.pushes import PackagePusher, RegistryPush, chart_push, file_push
 from functions._executors.forge.registry import RegistryApi
+from functions._executors.kept_files import keep_file
 from functions._executors.port import CallFailed, JobContext
 from functions._executors.sandbox import Sandbox
 from functions._executors.scanners.patience import Patience
 from functions._executors.settings import ExecutorSettings
 
-CHUNK = 1024 * 1024
 Context = JobContext[PackageParameters]
 
 
@@ -128,7 +128,7 @@ class PackagingJob:
         if not build.has_python:
             return ()
         await asyncio.to_thread(copy_project, self._project, names, self._build / "project")
-        await run_build(self._context, self._tools.settings, self._tools.sandbox, self._build)
+        await run_build(self._context, self._tools.sandbox, self._build)
         return await asyncio.to_thread(build.python, self._build / "dist")
 
     async def _image(self, build: ProjectBuild, built: Sequence[Built], names: Sequence[str]) -> MadeImage:
@@ -187,19 +187,8 @@ class PackagingJob:
     def _keep(self, path: Path) -> KeptFile:
         """Keep a file in the worker's store, by its name; it blocks."""
         assert self._context.keep is not None  # noqa: S101 - looked at first
-        digest, size = sha256(), 0
-        file = self._context.keep(f"artifacts/{path.name}")
-        try:
-            with path.open("rb") as source:
-                while data := source.read(CHUNK):
-                    digest.update(data)
-                    size += len(data)
-                    file.write(data)
-            file.close()
-        except BaseException:
-            file.discard()
-            raise
-        return KeptFile(name=f"artifacts/{path.name}", size=size, sha256=digest.hexdigest(), uri=file.uri)
+        with path.open("rb") as source:
+            return keep_file(self._context.keep, f"artifacts/{path.name}", source)
 
     def _artifact(self, one: Built, file: KeptFile, place: str, vouched: Attestations) -> PackagedArtifact:
         by = vouched.files.get(one.path.name)

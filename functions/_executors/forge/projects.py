@@ -10,12 +10,12 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
 from functions._core.executors.execute import KeptFile
+from functions._executors.kept_files import keep_file, take_file
 from functions._executors.port import CallFailed, JobContext
 from functions._executors.scanners.target import (
     FLAGS,
@@ -93,16 +93,9 @@ def keep_bytes(context: JobContext[Any], name: str, data: bytes) -> KeptFile:
         text = "the worker's owner names no store (WORKER_LOGS)"
         raise CallFailed(text, transient=False, kind="not_configured")
     try:
-        file = context.keep(name)
-        try:
-            file.write(data)
-            file.close()
-        except BaseException:
-            file.discard()
-            raise
+        return keep_file(context.keep, name, io.BytesIO(data))
     except StoreFailed as error:
         raise CallFailed(f"a file cannot be kept: {error}", kind="artifacts_not_kept") from error
-    return KeptFile(name=name, size=len(data), sha256=sha256(data).hexdigest(), uri=file.uri)
 
 
 def fetched(context: JobContext[Any], kept: KeptFile, most: int = MOST_BYTES) -> bytes:
@@ -118,17 +111,11 @@ def _fetch(context: JobContext[Any], kept: KeptFile, copy: IO[bytes], most: int)
         raise CallFailed(text, transient=False, kind="not_configured")
     if kept.size > most:
         raise CallFailed(f"a file has more than {most} bytes", transient=False, kind="target_too_large")
-    digest, left = sha256(), kept.size
     try:
-        for data in context.fetch(kept.uri):
-            left -= len(data)
-            if left < 0:
-                break
-            digest.update(data)
-            copy.write(data)
+        named = take_file(context.fetch, kept, copy)
     except StoreFailed as error:
         raise CallFailed(f"a file cannot be fetched: {error}", kind="artifact_missing") from error
-    if left or digest.hexdigest() != kept.sha256:
+    if not named:
         text = "a file has another content than its task has said"
         raise CallFailed(text, transient=False, kind="artifact_changed")
 

@@ -14,17 +14,14 @@ import asyncio
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from functions._adapters.http.reply import Bounds, NotReached, Reply
-from functions._core.errors import Rejected, Unavailable
-from functions._core.forge.packages import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, repository_of
+from functions._adapters.http.reply import Bounds, Reply
+from functions._core.forge.packages import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, repository_of
 from functions._executors.calls import beside
-from functions._executors.meter import counted
 from functions._executors.port import CallFailed, ToolCheck
 from functions._executors.services import TOKEN_BYTES, ServiceApi, ServiceConnection, json_of_reply
 from functions._executors.settings import PREFIX, ExecutorSettings
@@ -93,9 +90,7 @@ class RegistryApi(ServiceApi):
         reply = await self._asked("HEAD", f"{self._root}/v2/{repository}/blobs/{digest}", repository)
         if reply.status == HTTPStatus.NOT_FOUND:
             return False
-        if not reply.ok:
-            raise self.refused(reply, "HEAD")
-        said = reply.headers.get("content-length", "").strip()
+        said = self.checked(reply, "HEAD").headers.get("content-length", "").strip()
         if said.isascii() and said.isdecimal() and said != str(size):
             raise _wrong(f"the registry has {digest} with {said[:20]} bytes in place of {size}")
         return True
@@ -119,9 +114,7 @@ class RegistryApi(ServiceApi):
         if sent:
             headers["content-range"] = f"{sent}-{sent + len(part) - 1}"
         place += ("&" if urlsplit(place).query else "?") + urlencode({"digest": digest})
-        reply = await self._asked("PUT", place, repository, headers, part, seconds=BLOB_SECONDS)
-        if not reply.ok:
-            raise self.refused(reply, "PUT")
+        self.checked(await self._asked("PUT", place, repository, headers, part, seconds=BLOB_SECONDS), "PUT")
 
     async def get_blob(self, repository: str, digest: str, size: int) -> bytes:
         """Return a blob of `size` bytes, which has that digest; from another host only where the owner names it."""
@@ -133,9 +126,8 @@ class RegistryApi(ServiceApi):
             if reply.status not in MOVED:
                 break
             place = self._place(reply.headers.get("location", ""), "a blob", place)
-        if not reply.ok:
-            raise self.refused(reply, "GET")
-        if not reply.complete or len(reply.body) != size or f"sha256:{sha256(reply.body).hexdigest()}" != digest:
+        self.checked(reply, "GET")
+        if not reply.complete or len(reply.body) != size or digest_of(reply.body) != digest:
             raise _wrong(f"what the registry has as {digest} is something else")
         return reply.body
 
@@ -145,9 +137,7 @@ class RegistryApi(ServiceApi):
         reply = await self._asked("GET", place, repository, {"accept": ACCEPT}, most=MANIFEST_BYTES)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if not reply.ok:
-            raise self.refused(reply, "GET")
-        digest = f"sha256:{sha256(reply.body).hexdigest()}"
+        digest = digest_of(self.checked(reply, "GET").body)
         if not reply.complete or (reference.startswith("sha256:") and digest != reference):
             raise _wrong(f"what the registry has as {reference[:80]} is something else")
         return RegistryManifest(reply.body, reply.headers.get("content-type", "").split(";")[0].strip(), digest)
@@ -155,11 +145,9 @@ class RegistryApi(ServiceApi):
     async def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> None:
         """Give a tag to a manifest whose blobs are there."""
         place = f"{self._root}/v2/{repository}/manifests/{reference}"
-        reply = await self._asked("PUT", place, repository, {"content-type": media_type}, data)
-        if not reply.ok:
-            raise self.refused(reply, "PUT")
+        reply = self.checked(await self._asked("PUT", place, repository, {"content-type": media_type}, data), "PUT")
         said = reply.headers.get("docker-content-digest", "").strip()
-        if said and said != f"sha256:{sha256(data).hexdigest()}":
+        if said and said != digest_of(data):
             raise _wrong("the registry took the manifest for another one")
 
     async def delete_manifest(self, repository: str, digest: str) -> bool:
@@ -173,8 +161,7 @@ class RegistryApi(ServiceApi):
                 f"the registry does not let the worker delete ({reply.status}): {self.host}/{repository}@{digest} stays"
             )
             raise CallFailed(text, transient=False, kind="deletion_forbidden")
-        if not reply.ok:
-            raise self.refused(reply, "DELETE")
+        self.checked(reply, "DELETE")
         return True
 
     async def check_reach(self) -> ToolCheck:
@@ -204,7 +191,7 @@ class RegistryApi(ServiceApi):
             proof = f"Bearer {token}"
         for repeated in (False, True):
             sent = {**(headers or {}), **({"authorization": proof} if proof else {})}
-            reply = await self._sent(method, place, sent, body, Bounds(seconds, seconds, most))
+            reply = await self.sent(method, place, sent, body, Bounds(seconds, seconds, most))
             if reply.status != HTTPStatus.UNAUTHORIZED or repeated:
                 break
             proof = self._proofs[scope] = await self._proven(reply, scope)
@@ -212,7 +199,7 @@ class RegistryApi(ServiceApi):
 
     async def _asked_elsewhere(self, method: str, place: str, _: str, *, most: int, seconds: float) -> Reply:
         """Make a call of another host, which is told nothing of who asks."""
-        return await self._sent(method, place, {}, b"", Bounds(seconds, seconds, most))
+        return await self.sent(method, place, {}, b"", Bounds(seconds, seconds, most))
 
     async def _proven(self, refusal: Reply, scope: str) -> str:
         """Return what proves who calls, as a refusal asks for it."""
@@ -228,33 +215,16 @@ class RegistryApi(ServiceApi):
         asked = {name: value for name, value in (("service", known.get("service")), ("scope", scope)) if value}
         url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(asked)}"
         headers = {"authorization": basic} if basic else {}
-        reply = await self._sent("GET", url, headers, b"", Bounds(CALL_SECONDS, CALL_SECONDS, TOKEN_BYTES))
-        if not reply.ok:
-            raise self.refused(reply, "GET")
-        given = json_of_reply(reply)
+        reply = await self.sent("GET", url, headers, b"", Bounds(CALL_SECONDS, CALL_SECONDS, TOKEN_BYTES))
+        given = json_of_reply(self.checked(reply, "GET"))
         token = (given.get("token") or given.get("access_token")) if isinstance(given, Mapping) else None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{1,16000}", token):
             raise CallFailed("the registry's service gave no token", transient=False, kind="not_authenticated")
         return f"Bearer {token}"
 
-    async def _sent(self, method: str, url: str, headers: Mapping[str, str], body: bytes, bounds: Bounds) -> Reply:
-        if not self.connection.url:
-            text = f"the worker's owner has not said where the registry is ({PREFIX}{self.connection.name}_URL)"
-            raise CallFailed(text, transient=False, kind="not_configured")
-        try:
-            return await counted(self._client.request(method, url, headers, body, bounds))
-        except NotReached as error:
-            raise CallFailed(str(error)) from error
-        except Unavailable as error:
-            raise CallFailed(str(error), kind="no_answer") from error
-        except Rejected as refusal:
-            raise CallFailed(str(refusal), transient=False, kind=refusal.code) from refusal
-
     def _next(self, reply: Reply, method: str, place: str) -> str:
         """Return where an upload goes on: on the same server."""
-        if not reply.ok:
-            raise self.refused(reply, method)
-        if not (location := reply.headers.get("location", "")):
+        if not (location := self.checked(reply, method).headers.get("location", "")):
             raise CallFailed("the registry does not say where an upload goes on", kind="not_understood")
         return beside(place, location)
 

@@ -39,7 +39,7 @@ from functions._executors.port import (
     JobState,
     ToolCheck,
 )
-from functions._executors.programs import ProgramEnd, ProgramExecutor, ProgramSpec
+from functions._executors.programs import ProgramEnd, ProgramExecutor, ProgramSpec, package_check
 from functions._executors.sandbox import INSIDE
 from functions._executors.settings import PREFIX, ExecutorSettings
 
@@ -64,7 +64,7 @@ class ProjectSuite(ProgramExecutor[ProjectTests]):
 
     def prepare(self, context: JobContext[ProjectTests], folder: Path) -> None:
         """See `ProgramExecutor.prepare`."""
-        if not self.permitted("pytest"):
+        if not self.sandbox.permits("pytest"):
             text = "the worker's owner does not allow pytest (WORKER_COMMANDS)"
             raise CallFailed(text, transient=False, kind="not_allowed")
         self._measured.discard(folder)
@@ -137,13 +137,8 @@ class RunTestsExecutor(JobExecutor[RunTestsParameters]):
 
     async def check(self) -> Sequence[ToolCheck]:
         """Look at where tests run, and what runs them."""
-        return (*await self._suite.check(), *map(_package, self._tools))
+        return (*await self._suite.check(), *map(package_check, self._tools))
 
     async def aclose(self) -> None:
         """End all tests."""
         await self._suite.aclose()
-
-
-def _package(name: str) -> ToolCheck:
-    there = find_spec(name) is not None
-    return ToolCheck(name, there, "a package of the worker's Python" if there else "it is not installed")

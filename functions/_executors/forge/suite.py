@@ -144,7 +144,7 @@ def judged(context: JobContext[Any], minimum: float, folder: Path, end: SuiteEnd
 
 
 def score_of(passed: int, total: int, coverage: float | None, minimum: float) -> float:
-    """Return passed of all, times coverage by its minimum, 1 at most; None where there is no code to measure."""
+    """Return passed of all, times coverage by its minimum, 1 at most; `coverage` is None where no code is measured."""
     share = 1.0 if coverage is None or minimum == 0 else min(1.0, coverage / minimum)
     return round(passed / total * share, DIGITS) if total else 0.0
 

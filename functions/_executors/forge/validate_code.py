@@ -28,8 +28,8 @@ from functions._core.executors.table import EXECUTORS, FORGE
 from functions._core.forge.quality import TOOLS, ToolVerdict, quality_of, skipped, verdict_on
 from functions._core.forge.stages import ValidatedCode
 from functions._core.records.values import TaskType
-from functions._executors.artifacts import fitting
 from functions._executors.forge.projects import keep_bytes, unpacked
+from functions._executors.patterns import fits
 from functions._executors.port import (
     CallFailed,
     JobContext,
@@ -40,7 +40,15 @@ from functions._executors.port import (
     JobSucceeded,
     ToolCheck,
 )
-from functions._executors.scan import LOGGED, RunningScan, ScanExecutor, ToolResult, sorted_findings
+from functions._executors.scan import (
+    LOGGED,
+    REPORT,
+    RunningScan,
+    ScanExecutor,
+    ToolResult,
+    sorted_findings,
+    tool_failure,
+)
 from functions._executors.scanners.documents import DOCKERFILES, TEXTS
 from functions._executors.scanners.patience import PAUSES
 from functions._executors.settings import PREFIX, ExecutorSettings
@@ -132,8 +140,8 @@ class ValidateCodeExecutor(JobExecutor[ValidateCodeParameters]):
         of_services = {"sonarqube": ("project",), "snyk": ("project", "organization")}
         chosen = []
         for tool in TOOLS:
-            patterns = [fitting(pattern) for pattern in LOOKS_AT.get(tool, ())]
-            if patterns and not any(pattern.fullmatch(file) for pattern in patterns for file in files):
+            patterns = LOOKS_AT.get(tool)
+            if patterns and not any(fits(file, patterns) for file in files):
                 continue
             said = {
                 name: self._environment.get(f"{PREFIX}FORGE_{tool.upper()}_{name.upper()}", "").strip()
@@ -169,10 +177,8 @@ class ValidateCodeExecutor(JobExecutor[ValidateCodeParameters]):
 
     def _failure(self, given: ValidateCodeParameters, results: Sequence[ToolResult]) -> JobFailed | None:
         """Return why nobody knows the quality; None where it is known."""
-        faulty = [result for result in results if result.outcome.status == "failed"]
-        if faulty:
-            said = "; ".join(f"{result.outcome.tool}: {result.outcome.reason}" for result in faulty)
-            return JobFailed("tool_failed", said, retryable=any(result.retryable for result in faulty))
+        if failure := tool_failure(results):
+            return failure
         asked = bool(given.policies) or self._policies is not None
         lacks = [one.outcome for one in results if one.outcome.tool == "opa" and one.outcome.status == "not_run"]
         return JobFailed("tool_missing", f"policies are not asked: {lacks[0].reason}") if asked and lacks else None
@@ -181,7 +187,7 @@ class ValidateCodeExecutor(JobExecutor[ValidateCodeParameters]):
         """Return the quality, and keep what was found."""
         found = sorted_findings(results)
         report = keep_bytes(
-            context, "artifacts/findings.sarif", json.dumps(sarif_of(found[:MOST_REPORTED]), indent=1).encode()
+            context, f"artifacts/{REPORT}", json.dumps(sarif_of(found[:MOST_REPORTED]), indent=1).encode()
         )
         by_tool = {result.outcome.tool: result for result in results if result.outcome.status == "run"}
         verdicts = [self._verdict(tool, by_tool.get(tool), report.uri) for tool in TOOLS]

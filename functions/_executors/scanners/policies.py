@@ -14,7 +14,7 @@ from functions._adapters.http.opa import verdict_of
 from functions._core.executors.findings import finding
 from functions._core.executors.scan import ScanFinding, ScanPolicy, ScanSeverity
 from functions._core.guards.gate import Finding, PolicyAway
-from functions._executors.artifacts import fitting
+from functions._executors.patterns import fits
 from functions._executors.port import ToolCheck
 from functions._executors.scanners.documents import DOCKERFILES, TEXTS, Judge
 from functions._executors.scanners.patience import Patience
@@ -83,8 +83,7 @@ class OpaScanner:
         """Ask about documents, and what else there is in the target, unless the plan has its own input."""
         if "input" in about:
             return await self._judge.ask(job, paths, **about)
-        patterns = [fitting(pattern) for pattern in DOCKERFILES]
-        dockerfiles = [path for path in job.files if any(pattern.fullmatch(path) for pattern in patterns)]
+        dockerfiles = [path for path in job.files if fits(path, DOCKERFILES)]
         return await self._judge.ask(job, paths, dockerfiles, names=list(job.files), **about)
 
     async def _served(

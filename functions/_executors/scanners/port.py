@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from functions._core.executors.scan import ScanFinding, ScanParameters, ScanTool
-from functions._executors.artifacts import fitting
+from functions._executors.patterns import fits
 from functions._executors.port import JobContext, ToolCheck
 
 
@@ -50,8 +50,7 @@ class ScanJob:
 
     def chosen(self, default: Sequence[str]) -> Sequence[str]:
         """Return the files that fit the patterns of the plan, or else `default`."""
-        patterns = [fitting(pattern) for pattern in self.tool.files or default]
-        return [path for path in self.files if any(pattern.fullmatch(path) for pattern in patterns)]
+        return [path for path in self.files if fits(path, self.tool.files or default)]
 
 
 class Scanner(Protocol):

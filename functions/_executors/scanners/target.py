@@ -11,7 +11,7 @@ import shutil
 import stat
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from typing import IO, cast
 from urllib.parse import unquote, urlsplit
 
 from functions._core.executors.scan import ArtifactReference, ScanTarget
+from functions._executors.kept_files import Fetch
 from functions._executors.stored_files import StoreFailed
 from functions._executors.work_folder import remove_folder
 
@@ -33,8 +34,6 @@ MOST_LOOKED_AT = 100_000
 CHUNK = 256 * 1024
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 LEFT_OUT = frozenset({".git"})
-Fetch = Callable[[str], Iterator[bytes]]
-"""See `JobContext.fetch`."""
 
 FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
