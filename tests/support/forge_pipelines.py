@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from functions._core.events.pipelines import ForgeValidation
 from functions._core.executors.execute import KeptFile
 from functions._core.forge.pipeline import PipelineRequest, pipeline_decision
 from functions._core.forge.stages import (
@@ -19,7 +20,6 @@ from functions._core.forge.stages import (
     SelectedTemplate,
     TestedCode,
     ValidatedCode,
-    ValidationResult,
 )
 from functions._core.forge.templates import SHIPPED
 
@@ -62,7 +62,7 @@ def output(stage: str, verdict: str = "APPROVED", review: str | None = None, sco
         size=7,
         signature="c2lnbmF0dXJl",
     )
-    scanned = ValidationResult(
+    scanned = ForgeValidation(
         validation_type="SAST",
         tool_name="bandit",
         tool_version="1.8",

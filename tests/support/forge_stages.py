@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from functions._core.forge.stages import ComposedCode, TestedCode, ValidatedCode, ValidationResult
+from functions._core.events.pipelines import ForgeValidation
+from functions._core.forge.stages import ComposedCode, TestedCode, ValidatedCode
 
 NO_FILE = {"name": "project.tar.gz", "size": 1, "sha256": "0" * 64, "uri": "file:///nowhere/project.tar.gz"}
 
@@ -16,7 +17,7 @@ def composed(**changes: Any) -> ComposedCode:
 def validated(quality: float = 1.0, **changes: Any) -> ValidatedCode:
     """Return the output of validate_code; `issues` are those of its one tool."""
     issues = changes.pop("issues", {})
-    result = ValidationResult(
+    result = ForgeValidation(
         validation_type="SAST", tool_name="bandit", status="FAILED" if issues else "PASSED", issues=issues
     )
     return ValidatedCode.model_validate({"validation_results": (result,), "quality": quality, **changes})

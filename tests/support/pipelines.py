@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx
 
 from functions._adapters.http.cloudevents import write_structured
+from functions._core.events.pipelines import ForgeValidation
 from functions._core.executors.execute import KeptFile
 from functions._core.executors.forge import MODELS
 from functions._core.executors.parameters import checked_parameters
@@ -32,7 +33,6 @@ from functions._core.forge.stages import (
     SelectedTemplate,
     TestedCode,
     ValidatedCode,
-    ValidationResult,
 )
 from functions._core.records.values import Model
 from tests.support.world import report_event
@@ -73,7 +73,7 @@ COMPOSED = ComposedCode(
     files=12,
 )
 VALIDATED = ValidatedCode(
-    validation_results=(ValidationResult(validation_type="LINT", tool_name="ruff", status="PASSED", score=1.0),),
+    validation_results=(ForgeValidation(validation_type="LINT", tool_name="ruff", status="PASSED", score=1.0),),
     quality=0.95,
 )
 TESTED = TestedCode(passed=14, coverage=0.92, score=1.0)
