@@ -1,22 +1,15 @@
 """Pipelines of the code forge from outside: begin one, ask about it, wait for its end, stop it."""
 
-import time
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
 from flowc.client.calls import Steps
-from flowc.client.errors import BadAnswer, NotEnded
+from flowc.client.errors import BadAnswer
 from flowc.client.models import ForgePipeline
 from flowc.client.service import AsyncServiceClient, Operation, ServiceClient, SyncServiceClient, in_path
 
 PIPELINES = "/api/v1/pipelines"
-
-ENDED = frozenset({"COMPLETED", "FAILED", "REJECTED", "CANCELLED", "TIMED_OUT"})
-
-FIRST_LOOK = 0.2
-LONGEST_LOOK = 5.0
-"""Seconds between looks at a pipeline."""
 
 
 class ForgeOperations(ServiceClient):
@@ -67,15 +60,7 @@ class ForgeOperations(ServiceClient):
     @Operation
     def wait(self, pipeline_id: str, timeout_seconds: float | None = None) -> Steps[ForgePipeline]:
         """Return a pipeline once it has ended; raises `NotEnded` when that takes longer, a review included."""
-        until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        path, pause = f"{PIPELINES}/{in_path(pipeline_id)}", 0.0
-        while True:
-            pipeline = (yield from self._call("GET", path, after=pause)).as_a(ForgePipeline)
-            if pipeline.status in ENDED:
-                return pipeline
-            pause = min(2 * pause or FIRST_LOOK, LONGEST_LOOK)
-            if until is not None and time.monotonic() + pause > until:
-                raise NotEnded(pipeline_id, pipeline.status)
+        return self._ended(f"{PIPELINES}/{in_path(pipeline_id)}", ForgePipeline, pipeline_id, timeout_seconds)
 
     @Operation
     def cancel(self, pipeline_id: str, reason: str = "no reason given") -> Steps[ForgePipeline]:

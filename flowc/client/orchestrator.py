@@ -7,24 +7,19 @@ from typing import Any
 from flowc.client.calls import Steps
 from flowc.client.errors import BadAnswer, NotEnded
 from flowc.client.models import DEFAULT_PRIORITY, FlowCResult, Workflow
-from flowc.client.service import AsyncServiceClient, Operation, ServiceClient, SyncServiceClient, in_path
+from flowc.client.service import AsyncServiceClient, Operation, ServiceClient, SyncServiceClient, in_path, next_pause
 
 WORKFLOWS = "/api/v1/workflows"
 FLOWS = "/api/v1/flows"
 EXECUTE = "/api/v1/flow-c/execute"
 
 SLA_SECONDS = 14_400
-ENDED = frozenset({"COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED", "REJECTED"})
 
 POLL_SECONDS = 25.0
 """How long one call waits for the end of a flow: proxies close connections that are silent for longer."""
 
 MARGIN_SECONDS = 15.0
 """How much longer than that its answer may take."""
-
-FIRST_LOOK = 0.2
-LONGEST_LOOK = 5.0
-"""Seconds between looks at a flow that was not started by the waiting call."""
 
 
 class OrchestratorOperations(ServiceClient):
@@ -93,16 +88,7 @@ class OrchestratorOperations(ServiceClient):
     @Operation
     def wait_for_result(self, workflow_id: str, timeout_seconds: float | None = None) -> Steps[FlowCResult]:
         """Return how the workflow went once it has ended; raises `NotEnded` when that takes longer."""
-        until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        path = f"{FLOWS}/{in_path(workflow_id)}"
-        pause = 0.0
-        while True:
-            result = (yield from self._call("GET", path, after=pause)).as_a(FlowCResult)
-            if result.status in ENDED:
-                return result
-            pause = min(2 * pause or FIRST_LOOK, LONGEST_LOOK)
-            if until is not None and time.monotonic() + pause > until:
-                raise NotEnded(workflow_id, result.status)
+        return self._ended(f"{FLOWS}/{in_path(workflow_id)}", FlowCResult, workflow_id, timeout_seconds)
 
 
 class FlowCOperations(OrchestratorOperations):
@@ -141,7 +127,7 @@ class FlowCOperations(OrchestratorOperations):
             if "success" in document:
                 return reply.as_a(FlowCResult)
             waited = time.monotonic() - asked >= left / 2
-            pause = 0.0 if waited else min(2 * pause or FIRST_LOOK, LONGEST_LOOK)
+            pause = 0.0 if waited else next_pause(pause)
             if until is not None and time.monotonic() >= until:
                 raise NotEnded(str(document.get("flow_id")), str(document.get("status")))
 

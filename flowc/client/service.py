@@ -12,13 +12,15 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from flowc.client.calls import JSON, Call, Reply, Steps, json_body
-from flowc.client.errors import BadAnswer, NoAnswer, refusal
+from flowc.client.errors import BadAnswer, NoAnswer, NotEnded, refusal
+from flowc.client.models import FlowCResult, ForgePipeline
 from flowc.client.retries import CircuitBreaker, RetryPolicy, exchange
 from flowc.client.tracing import next_traceparent
 from functions._engine.version import __version__
 
 P = ParamSpec("P")
 T = TypeVar("T")
+E = TypeVar("E", FlowCResult, ForgePipeline)
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 """The address of `flowc up`; the variable FLOWC_URL names another one."""
@@ -28,6 +30,13 @@ TIMEOUT_SECONDS = 30.0
 
 ANSWER_LIMIT = 64 * 1024 * 1024
 """Bytes of an answer: the tickets of the largest plan fit in."""
+
+ENDED = frozenset({"COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED", "REJECTED"})
+"""How flows and pipelines end."""
+
+FIRST_LOOK = 0.2
+LONGEST_LOOK = 5.0
+"""Seconds between looks at what was not started by the waiting call."""
 
 IDEMPOTENT = frozenset({"GET", "PUT", "DELETE"})
 """Methods of calls that may always be sent twice."""
@@ -89,6 +98,18 @@ class ServiceClient:
             after=after,
         )
         return self._exchange(call)
+
+    def _ended(self, path: str, model: type[E], record_id: str, timeout_seconds: float | None) -> Steps[E]:
+        """Look at a flow or a pipeline until it has ended; raise `NotEnded` when that takes longer."""
+        until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        pause = 0.0
+        while True:
+            record = (yield from self._call("GET", path, after=pause)).as_a(model)
+            if record.status in ENDED:
+                return record
+            pause = next_pause(pause)
+            if until is not None and time.monotonic() + pause > until:
+                raise NotEnded(record_id, record.status)
 
     def _exchange(self, call: Call) -> Steps[Reply]:
         """Send a call; see `_call`."""
@@ -249,6 +270,11 @@ class Operation(Generic[P, T]):
             return client.run(self.steps(client, *positional, **named))
 
         return operate
+
+
+def next_pause(pause: float) -> float:
+    """Return the seconds to the next look after one that came `pause` seconds after another."""
+    return min(2 * pause or FIRST_LOOK, LONGEST_LOOK)
 
 
 def http_address(url: str) -> str:

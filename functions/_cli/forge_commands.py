@@ -9,16 +9,13 @@ from functions._cli.console import console, print_json, run, say
 from functions._cli.one_record import path_of
 from functions._cli.options import DEFAULT_URL, ApiKey, AsJson, Cursor, Url
 from functions._cli.pages import say_page
+from functions._cli.wire import COMPLETED, ENDED_FLOWS, JsonObject
 
 if TYPE_CHECKING:
     from functions._cli.client import PlatformClient
-    from functions._cli.wire import JsonObject
 
 PATH, TEMPLATES = "/api/v1/pipelines", "/api/v1/templates"
 MOST, PAGE = 100, 20
-
-COMPLETED = "COMPLETED"
-ENDED = frozenset({COMPLETED, "FAILED", "REJECTED", "CANCELLED", "TIMED_OUT"})
 
 LOOK_SECONDS = 1.0
 
@@ -159,7 +156,7 @@ async def _ended(client: "PlatformClient", pipeline_id: str) -> "JsonObject":
     told = ""
     while True:
         pipeline = await client.get(path_of(PATH, pipeline_id))
-        if pipeline["status"] in ENDED:
+        if pipeline["status"] in ENDED_FLOWS:
             return pipeline
         where = pipeline["git_mr_url"] or (pipeline["url"] if pipeline["review"] else None)
         news = f"{pipeline['status']} {pipeline['stage']}{f': {where}' if where else ''}"

@@ -4,9 +4,9 @@ A pipeline is a flow with a label, so all else costs a look at the labels of its
 counted of its result when that is committed, and so once for each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.pipelines import LABEL, RESULTS
@@ -19,9 +19,6 @@ from functions._core.records.models import Flow, Ticket
 from functions._engine.dispatch import Dispatcher
 from functions._engine.jobs import Jobs
 from functions._observability.metrics import Metrics
-
-if TYPE_CHECKING:  # imported when there is a pipeline
-    from collections.abc import Awaitable, Callable
 
 RESULT_TYPE = type_of(RESULTS)
 MERGES = "forge_merge_request"
@@ -39,7 +36,7 @@ class PipelineResults:
         ports: Ports,
         metrics: Metrics,
         dispatcher: Dispatcher,
-        send: "Callable[[tuple[CloudEvent, ...]], Awaitable[None]]",
+        send: Callable[[tuple[CloudEvent, ...]], Awaitable[None]],
     ) -> None:
         """Tell nothing yet; `send` queues events."""
         self._ports, self._metrics, self._dispatcher, self._send = ports, metrics, dispatcher, send
@@ -56,7 +53,7 @@ class PipelineResults:
 
     async def asking(self, step: ChangeSet, flow: Flow) -> ChangeSet:
         """Return a step with the result of the pipeline that ends by it, or whose review begins by it."""
-        if LABEL not in flow.labels or not _is_pipeline(flow):
+        if not _is_pipeline(flow):
             return step
         events = [await self._event(flow, step.tickets, key) for key in _told_by(step, flow)]
         return replace(step, events=(*step.events, *events)) if events else step
@@ -66,7 +63,7 @@ class PipelineResults:
         if report.job is None or report.job.executor != MERGES or not report.job.url:
             return
         flow = await self._ports.store.flow(event.extensions["partitionkey"])
-        if flow is None or LABEL not in flow.labels or flow.ended_at is not None or not _is_pipeline(flow):
+        if flow is None or flow.ended_at is not None or not _is_pipeline(flow):
             return
         ticket = (await self._ports.store.tickets([report.ticket_id], flow.flow_id)).get(report.ticket_id)
         if ticket is None or ticket.parameters.get("provider") != MERGES or not runs(ticket, report.attempt):
@@ -102,12 +99,14 @@ class PipelineResults:
 
 
 def _is_pipeline(flow: Flow) -> bool:
+    if LABEL not in flow.labels:
+        return False
     from functions._core.forge.pipeline import is_pipeline
 
     return is_pipeline(flow)
 
 
-def _told_by(step: ChangeSet, flow: Flow) -> "Sequence[str]":
+def _told_by(step: ChangeSet, flow: Flow) -> Sequence[str]:
     """Return the keys of the results that a step of a pipeline leads to: one for its end, one for each review."""
     ends = any(
         one.ticket_id is None and one.to_status in ENDED_FLOWS and one.from_status not in ENDED_FLOWS

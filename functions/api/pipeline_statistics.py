@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import Query
 
-from functions._core.forge.pipeline import LABEL, PIPELINE, is_pipeline
+from functions._core.forge.pipeline import PIPELINES, is_pipeline
 from functions._core.forge.statistics import CountedPipeline, PipelineNumbers, counted, numbers_of
 from functions._core.records.models import Flow
 from functions._core.records.values import Timestamp
@@ -47,16 +47,15 @@ async def get_statistics(
 ) -> PipelineStatistics:
     """Return how pipelines have ended, how long they took, how good they were, and who has decided on them."""
     now = services.ports.clock.now()
-    found, complete = await _pipelines(services, timedelta(hours=window_hours))
+    found, complete = await _pipelines(services, now - timedelta(hours=window_hours) if window_hours else None)
     numbers: Mapping[str, object] = numbers_of(found).model_dump()
     about = {"window_hours": window_hours, "complete": complete, "generated_at": now}
     return PipelineStatistics.model_validate({**numbers, **about})
 
 
-async def _pipelines(services: ApiServices, window: timedelta) -> tuple[list[CountedPipeline], bool]:
-    """Return what counts of the newest pipelines of a window, and whether these are all of it."""
-    since = services.ports.clock.now() - window if window else None
-    turns, labels, cursor = asyncio.Semaphore(AT_ONCE), (f"{LABEL}:{PIPELINE}",), None
+async def _pipelines(services: ApiServices, since: datetime | None) -> tuple[list[CountedPipeline], bool]:
+    """Return what counts of the newest pipelines that were begun since then, and whether these are all of them."""
+    turns, cursor = asyncio.Semaphore(AT_ONCE), None
     found: list[CountedPipeline] = []
 
     async def seen(flow: Flow) -> CountedPipeline:
@@ -65,7 +64,7 @@ async def _pipelines(services: ApiServices, window: timedelta) -> tuple[list[Cou
 
     looked_at = 0
     while looked_at < LOOKED_AT:
-        flows, cursor = await services.ports.views.flows(status=None, cursor=cursor, limit=PAGE, labels=labels)
+        flows, cursor = await services.ports.views.flows(status=None, cursor=cursor, limit=PAGE, labels=PIPELINES)
         looked_at += len(flows)
         within = [one for one in flows if is_pipeline(one) and (since is None or one.received_at >= since)]
         found += await asyncio.gather(*map(seen, within))

@@ -10,8 +10,7 @@ from functions._core.decision.reading import document_in
 from functions._core.errors import Rejected
 from functions._core.events.commands import CancelRequest
 from functions._core.forge.pipeline import (
-    LABEL,
-    PIPELINE,
+    PIPELINES,
     REQUEST_LABEL,
     PipelineRequest,
     decision_id_for,
@@ -103,8 +102,7 @@ async def list_pipelines(
 
     With a `status`, those among the next `limit` that have it: a page may hold fewer, or none; its `cursor` goes on.
     """
-    labels = (f"{LABEL}:{PIPELINE}",)
-    flows, following = await services.ports.views.flows(status=None, cursor=cursor, limit=limit, labels=labels)
+    flows, following = await services.ports.views.flows(status=None, cursor=cursor, limit=limit, labels=PIPELINES)
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def seen(flow: Flow) -> PipelineView:

@@ -11,21 +11,19 @@ import pytest
 from functions._core.events.commands import CancelRequest, TicketApproval, TicketDenial
 from functions._core.events.envelope import CloudEvent
 from functions._core.events.pipelines import (
-    LABEL,
-    PIPELINE_KEY,
     RESULTS,
     CodeForgeArtifact,
     ForgeValidation,
     PipelineResult,
     PipelineState,
 )
-from functions._core.forge import pipeline as forge
+from functions._core.forge.gate import SEVERITIES
 from functions._core.forge.progress import ForgeStatus
 from functions._core.forge.results import MOST_BYTES
 from functions._core.forge.stages import STAGES
 from functions._core.jobs.records import page_of_jobs
 from functions._core.records.values import ticket_id_of
-from functions._observability.catalogue import FORGE_STAGES, PIPELINE_ENDS
+from functions._observability.catalogue import FORGE_STAGES, ISSUE_SEVERITIES, PIPELINE_ENDS
 from tests.support.forge_pipelines import CAPABILITIES, does, failed, output, pipeline
 from tests.support.world import LocalWorld, decision, report_event, running_world, task, until
 
@@ -326,8 +324,7 @@ async def finish(world: LocalWorld, stage: str) -> None:
 
 def test_words_that_are_said_twice_are_the_same() -> None:
     # Every process has these; few import the forge.
-    assert (LABEL, PIPELINE_KEY) == (forge.LABEL, forge.CONCURRENCY_KEY)
-    assert FORGE_STAGES == STAGES
+    assert (FORGE_STAGES, ISSUE_SEVERITIES) == (STAGES, SEVERITIES)
     states = {state.value for state in PipelineState}
     assert {state.lower() for state in states - {"REQUIRES_APPROVAL"}} == set(PIPELINE_ENDS)
     assert states == {state.value for state in ForgeStatus} - {"PENDING", "RUNNING"}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+from functions._core.events.pipelines import ForgeValidation
 from functions._core.executors.execute import KeptFile
 from functions._core.forge.facts import BaseImage, BuildFacts
 from functions._core.forge.stages import (
@@ -17,7 +18,6 @@ from functions._core.forge.stages import (
     SelectedTemplate,
     TestedCode,
     ValidatedCode,
-    ValidationResult,
 )
 from functions._executors.file_store import FolderStore
 from functions._executors.forge.attestations import Attestations, MadeFile, attest
@@ -79,7 +79,7 @@ def facts(**changes: object) -> BuildFacts:
         commit="d" * 40,
         content=kept("template.tar.gz", b"template"),
     )
-    checks = ValidationResult(validation_type="LINT", tool_name="ruff", status="PASSED", score=1, issues={"low": 0})
+    checks = ForgeValidation(validation_type="LINT", tool_name="ruff", status="PASSED", score=1, issues={"low": 0})
     return BuildFacts(
         artifact_id="acme/shop",
         version="1.0",

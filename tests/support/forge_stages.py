@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from functions._core.events.pipelines import ForgeValidation
 from functions._core.executors.execute import KeptFile
 from functions._core.forge.stages import (
     CodeArtifact,
@@ -19,7 +20,6 @@ from functions._core.forge.stages import (
     SelectedTemplate,
     TestedCode,
     ValidatedCode,
-    ValidationResult,
 )
 from functions._core.records.values import Model
 
@@ -58,7 +58,7 @@ COMPOSED = ComposedCode(
     language="python",
     files=12,
 )
-SCANNED = ValidationResult(
+SCANNED = ForgeValidation(
     validation_type="SAST",
     tool_name="bandit",
     tool_version="1.8",
@@ -114,7 +114,7 @@ def composed(**changes: Any) -> ComposedCode:
 def validated(quality: float = 1.0, **changes: Any) -> ValidatedCode:
     """Return the output of validate_code; `issues` are those of its one tool."""
     issues = changes.pop("issues", {})
-    result = ValidationResult(
+    result = ForgeValidation(
         validation_type="SAST", tool_name="bandit", status="FAILED" if issues else "PASSED", issues=issues
     )
     return ValidatedCode(validation_results=(result,), quality=quality, **changes)

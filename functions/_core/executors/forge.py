@@ -27,6 +27,9 @@ from functions._core.records.json_text import json_size
 MOST_TEMPLATES = 100
 """Templates of a registry: all are handed to the stage that chooses."""
 
+LONGEST_INSTRUCTIONS = 8_000
+"""Characters of what a language model is to change."""
+
 ArtifactId = Annotated[str, Field(pattern=NAME)]
 ShortWord = Annotated[str, Field(max_length=100)]
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$")]
@@ -60,7 +63,7 @@ class ComposeCodeParameters(ExecutorParameters):
     """Answers by the names of the questions, any JSON, 64 KiB at most."""
     version: Version | None = None
     """The version of what is made: the answer to a question `version` that has no other."""
-    instructions: Annotated[str, Field(max_length=8_000)] = ""
+    instructions: Annotated[str, Field(max_length=LONGEST_INSTRUCTIONS)] = ""
     """What a language model is to change in the code; without it, or without a model, nothing."""
 
     @model_validator(mode="after")

@@ -6,20 +6,15 @@ A bundle is canonical JSON, so that it has one form: whatever is changed in it i
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from typing import Any, NamedTuple
 
+from functions._core.forge.packages import CONFIG, MANIFEST, descriptor, digest_of
 from functions._core.passport.seal import canonical
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature"
 SIMPLE_TYPE = "cosign container image signature"
-
-BUNDLE_BYTES = 64 * 1024 * 1024
-"""Bytes of a bundle that is read; one with provenance has a line for each file of a project."""
 
 Material = Mapping[str, Any]
 
@@ -101,8 +96,8 @@ def cosign_image(repository: str, digest: str, sign: Callable[[bytes], bytes]) -
             "optional": None,
         }
     )
-    layer = _descriptor(payload, PAYLOAD_TYPE)
     signature = b64encode(sign(payload)).decode()
+    layer = descriptor(PAYLOAD_TYPE, digest_of(payload), len(payload), {SIGNATURE_ANNOTATION: signature})
     config = canonical(
         {
             "architecture": "",
@@ -111,16 +106,12 @@ def cosign_image(repository: str, digest: str, sign: Callable[[bytes], bytes]) -
             "rootfs": {"diff_ids": [layer["digest"]], "type": "layers"},
         }
     )
-    about = _descriptor(config, CONFIG_TYPE)
+    about = descriptor(CONFIG, digest_of(config), len(config))
     manifest = {
         "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
+        "mediaType": MANIFEST,
         "config": about,
-        "layers": [{**layer, "annotations": {SIGNATURE_ANNOTATION: signature}}],
+        "layers": [layer],
     }
     blobs = {about["digest"]: config, layer["digest"]: payload}
-    return CosignImage(f"sha256-{digest}.sig", canonical(manifest), MANIFEST_TYPE, blobs)
-
-
-def _descriptor(data: bytes, media_type: str) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": f"sha256:{sha256(data).hexdigest()}", "size": len(data)}
+    return CosignImage(f"sha256-{digest}.sig", canonical(manifest), MANIFEST, blobs)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
+from functions._core.executors.scan import ScanSeverity
 from functions._core.forge.stages import ComposedCode, GateOutcome, GateVerdict, TestedCode, ValidatedCode
 
 QUALITY, TESTS, CONFIDENCE = Decimal("0.6"), Decimal("0.3"), Decimal("0.1")
@@ -21,7 +22,8 @@ PLACES = Decimal("1e-9")
 MOST_REASON = 500
 """Characters of what a stage says of its cap."""
 
-SEVERITIES = ("critical", "high", "medium", "low", "info")
+SEVERITIES = tuple(severity.lower() for severity in ScanSeverity)
+"""Of findings, the worst first."""
 
 Review = Literal["merge_request", "person"]
 

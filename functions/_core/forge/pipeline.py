@@ -14,10 +14,11 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from functions._core.decision.references import MARKS
 from functions._core.decision.vocabulary import Id
+from functions._core.events.pipelines import LABEL, PIPELINE_KEY
 from functions._core.executors.build import MOST_INPUT, InputName
 from functions._core.executors.execute import MOST_NAMES
-from functions._core.executors.forge import ArtifactId, ShortWord, Version
-from functions._core.executors.table import MAKING_SECONDS, REVIEW_SECONDS
+from functions._core.executors.forge import LONGEST_INSTRUCTIONS, ArtifactId, ShortWord, Version
+from functions._core.executors.table import MAKING_SECONDS, REVIEW_SECONDS, capability_of
 from functions._core.forge.selection import ranked
 from functions._core.forge.stages import STAGES, Score, TemplateCard
 from functions._core.records.json_text import json_size
@@ -27,8 +28,11 @@ from functions._core.records.values import Model, flow_id_of
 PREFIX = "forge:"
 """How the ids of the decisions and of the plans of pipelines begin."""
 
-LABEL, PIPELINE = "flowc-forge", "pipeline"
-"""The label by which pipelines are found among flows."""
+PIPELINE = "pipeline"
+"""The value of `LABEL` that pipelines have."""
+
+PIPELINES = (f"{LABEL}:{PIPELINE}",)
+"""The labels by which pipelines are found among flows."""
 
 ARTIFACT_LABEL, TICKET_LABEL, REQUEST_LABEL = "flowc-forge/artifact", "flowc-forge/ticket", "flowc-forge/request"
 """Labels with what is made, for which BUILD ticket, and the hash of the request; long ids are shortened."""
@@ -36,7 +40,6 @@ ARTIFACT_LABEL, TICKET_LABEL, REQUEST_LABEL = "flowc-forge/artifact", "flowc-for
 GATE, MERGE_REQUEST, PERSON = "approve/gate", "approve/merge_request", "approve/person"
 """The tasks within the last stage."""
 
-CONCURRENCY_KEY = "forge"
 AT_ONCE = 10
 """Pipelines that are made at once; more of them wait for their turn."""
 
@@ -67,8 +70,6 @@ MOST_CARDS = 20
 
 LONGEST_KEY = 200
 """Characters of a key that are part of an id as they are; of a longer one the hash is."""
-
-LONGEST_INSTRUCTIONS = 8_000
 
 RETRY: Mapping[str, Any] = {
     "max_retries": 2,
@@ -161,7 +162,7 @@ def pipeline_decision(
             "plan_id": plan_id,
             "tasks": _tasks(request, fitting, flow_id_of(decision_id)),
             "labels": _labels(request),
-            "concurrency": {"key": CONCURRENCY_KEY, "limit": at_once},
+            "concurrency": {"key": PIPELINE_KEY, "limit": at_once},
             "result": {
                 "artifacts": {"$output": "package", "path": "/artifacts"},
                 "sbom": {"$output": "package", "path": "/sbom"},
@@ -195,8 +196,8 @@ def _tasks(request: PipelineRequest, cards: Sequence[TemplateCard], flow_id: str
     tasks[0]["metadata"] = {"pipeline": {name: value for name, value in {**about, **origin}.items() if value}}
     package = tasks[STAGES.index("package")]
     package["compensation"] = {
-        "parameters": {**_executor("package"), **_artifact(request), "pushed": _output("package", "/pushed")},
-        "required_capabilities": [_capability("package")],
+        "parameters": {"provider": _executor("package"), **_artifact(request), "pushed": _output("package", "/pushed")},
+        "required_capabilities": [capability_of(_executor("package"))],
         "timeout_ms": STAGE_SECONDS["package"] * 1_000,
     }
     return [*tasks, _approve(request, flow_id)]
@@ -250,8 +251,8 @@ def _done_by(name: str, parameters: Mapping[str, Any], seconds: int) -> dict[str
     """Return the fields of a task that an executor of the forge does."""
     return {
         "task_type": TASK_TYPES.get(name, "BUILD"),
-        "required_capabilities": [_capability(name)],
-        "parameters": {**_executor(name), **parameters},
+        "required_capabilities": [capability_of(_executor(name))],
+        "parameters": {"provider": _executor(name), **parameters},
         "estimated_duration_ms": EXPECTED_MS[name],
         "timeout_ms": seconds * 1_000,
         "schedule_to_start_ms": MAKING_SECONDS * 1_000,
@@ -338,12 +339,8 @@ def _artifact(request: PipelineRequest) -> dict[str, str]:
     return {"artifact_id": request.artifact_id}
 
 
-def _executor(name: str) -> dict[str, str]:
-    return {"provider": f"forge_{name}"}
-
-
-def _capability(name: str) -> str:
-    return f"forge:forge_{name}"
+def _executor(name: str) -> str:
+    return f"forge_{name}"
 
 
 def _output(task_id: str, path: str = "") -> dict[str, str]:

@@ -1,6 +1,6 @@
 """How far a pipeline is: a view of its flow and its tickets, of which nothing is stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -38,8 +38,8 @@ NOT_THE_CAUSE = frozenset({"child_failed", NOT_COMPENSATED})
 LONGEST_ERROR = 2_000
 """Characters of an error; the ticket has all of it."""
 
-
 LONGEST_ADDRESS = 2_048
+"""Characters of the address of a merge request."""
 
 
 class ForgeStatus(Word):
@@ -144,7 +144,7 @@ class PipelineView(Model):
     """Milliseconds from the one to the other."""
 
 
-def by_task(tickets: Sequence[Ticket]) -> Mapping[str, Ticket]:
+def by_task(tickets: Iterable[Ticket]) -> Mapping[str, Ticket]:
     """Return the tickets of a pipeline by their tasks, without those that undo."""
     return {ticket.task_id: ticket for ticket in tickets if ticket.compensates is None}
 
@@ -185,12 +185,12 @@ def open_merge_request(tickets: Sequence[Ticket]) -> Ticket | None:
 
 def packaged_code(tasks: Mapping[str, Ticket]) -> PackagedCode | None:
     """Return what was packaged; None before, once it was taken away again, and where nobody can read it."""
-    return _read(PackagedCode, tasks.get("package"))
+    return output_of(PackagedCode, tasks.get("package"))
 
 
 def composed_code(tasks: Mapping[str, Ticket]) -> ComposedCode | None:
     """Return the project; None before, and where nobody can read it."""
-    return _read(ComposedCode, tasks.get("compose_code"))
+    return output_of(ComposedCode, tasks.get("compose_code"))
 
 
 def cause_of(tasks: Mapping[str, Ticket]) -> Ticket | None:
@@ -200,7 +200,8 @@ def cause_of(tasks: Mapping[str, Ticket]) -> Ticket | None:
     return min(causes or failed, key=lambda one: (one.completed_at or one.created_at, one.task_id), default=None)
 
 
-def _read(model: type[M], ticket: Ticket | None) -> M | None:
+def output_of(model: type[M], ticket: Ticket | None) -> M | None:
+    """Return the output of a ticket that has completed; None where it has not, was undone, or says something else."""
     if ticket is None or ticket.status is not TicketStatus.COMPLETED:
         return None
     try:

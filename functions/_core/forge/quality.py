@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
+from functions._core.events.pipelines import ForgeValidation
 from functions._core.executors.findings import CAPPED, score_of
 from functions._core.executors.scan import ScanSeverity, ToolOutcome
-from functions._core.forge.stages import ValidationResult
 from functions._core.records.values import Timestamp
 
 ValidationType = Literal["SAST", "SECURITY", "LINT", "POLICY"]
@@ -38,7 +38,7 @@ DIGITS = 6
 class ToolVerdict(NamedTuple):
     """What came of one tool."""
 
-    result: ValidationResult
+    result: ForgeValidation
     denied: bool = False
     """Whether it said no by itself."""
 
@@ -54,7 +54,7 @@ def verdict_on(
     counts = outcome.counts
     grave = counts.get(ScanSeverity.CRITICAL, 0) + counts.get(ScanSeverity.HIGH, 0)
     some = sum(number for name, number in counts.items() if name != ScanSeverity.INFO)
-    result = ValidationResult(
+    result = ForgeValidation(
         validation_type=TOOLS[outcome.tool],
         tool_name=outcome.tool,
         tool_version=version,
@@ -70,7 +70,7 @@ def verdict_on(
 
 def skipped(tool: str) -> ToolVerdict:
     """Return what came of a tool that was not run."""
-    return ToolVerdict(ValidationResult(validation_type=TOOLS[tool], tool_name=tool, status="SKIPPED"))
+    return ToolVerdict(ForgeValidation(validation_type=TOOLS[tool], tool_name=tool, status="SKIPPED"))
 
 
 def quality_of(verdicts: Iterable[ToolVerdict]) -> tuple[float, str]:

@@ -3,55 +3,50 @@
 Outputs come from workers, so what does not have the form of its stage counts as not there.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.events.pipelines import (
     RESULTS,
     CodeForgeArtifact,
     Decided,
-    ForgeValidation,
     PipelineResult,
     PipelineState,
     StageResult,
     StageState,
 )
 from functions._core.events.routes import TRANSITIONS
+from functions._core.forge.pipeline import GATE
 from functions._core.forge.progress import (
+    LONGEST_ERROR,
     ForgeStatus,
     PipelineView,
     StageStatus,
     by_task,
     cause_of,
+    composed_code,
+    output_of,
+    packaged_code,
     pipeline_view,
 )
 from functions._core.forge.stages import (
     STAGES,
-    ComposedCode,
     GateOutcome,
     GateVerdict,
-    MergeRequest,
-    PackagedCode,
-    SelectedTemplate,
     TestedCode,
     ValidatedCode,
 )
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import TicketStatus, milliseconds
-
-M = TypeVar("M", bound=BaseModel)
+from functions._core.records.values import milliseconds
 
 MOST_BYTES = 128 * 1024
 """Bytes of a result: a broker, and the queue of a subscriber, take 256 KiB with all else that is in an event."""
-
-LONGEST = 2_000
-"""Characters of a reason."""
 
 STATES: Mapping[StageStatus, StageState] = {
     StageStatus.PENDING: "PENDING",
@@ -63,32 +58,14 @@ STATES: Mapping[StageStatus, StageState] = {
 """How a stage stands in the words of the event; in all others it runs."""
 
 
-class _Made(NamedTuple):
-    """The outputs of the stages, as far as they are there."""
-
-    selected: SelectedTemplate | None
-    composed: ComposedCode | None
-    validated: ValidatedCode | None
-    tested: TestedCode | None
-    packaged: PackagedCode | None
-    verdict: GateVerdict | None
-    merged: MergeRequest | None
-
-
-def provider_of(ticket: Ticket) -> str:
-    """Return the executor that does a ticket of a pipeline; empty for none."""
-    name = ticket.parameters.get("provider")
-    return name if isinstance(name, str) else ""
-
-
-def verdict_in(ticket: Ticket) -> GateVerdict | None:
-    """Return what the approval gate has said, if this is its ticket and it has completed."""
-    return _read(GateVerdict, ticket) if provider_of(ticket) == "forge_gate" else None
+def verdict_in(tasks: Mapping[str, Ticket]) -> GateVerdict | None:
+    """Return what the approval gate has said; None before."""
+    return output_of(GateVerdict, tasks.get(GATE))
 
 
 def goes_to_review(ticket: Ticket) -> bool:
     """Whether this is the ticket of an approval gate that wants a review."""
-    verdict = verdict_in(ticket)
+    verdict = output_of(GateVerdict, ticket) if ticket.task_id == GATE else None
     return verdict is not None and verdict.outcome is GateOutcome.REVIEW
 
 
@@ -97,28 +74,29 @@ def result_of(flow: Flow, tickets: Iterable[Ticket], at: datetime, merge_request
 
     Of too many artifacts it names the first ones.
     """
-    own = [one for one in tickets if one.compensates is None]
-    made, view = _made(own), pipeline_view(flow, own, merge_request)
+    tasks = by_task(tickets)
+    view, verdict = pipeline_view(flow, [*tasks.values()], merge_request), verdict_in(tasks)
     state = PipelineState(view.status.value) if flow.ended_at is not None else PipelineState.REQUIRES_APPROVAL
-    common = _about(flow, view, own)
-    tested, verdict = made.tested, made.verdict
+    common = _about(flow, view, tasks)
+    validated = output_of(ValidatedCode, tasks.get("validate_code"))
+    tested = output_of(TestedCode, tasks.get("run_tests"))
     result = PipelineResult(
         pipeline_id=flow.flow_id,
         **common,
         artifact_id=view.artifact_id,
         status=state,
-        artifacts=tuple(_artifacts(made, common, flow.ended_at or at, own)),
+        artifacts=tuple(_artifacts(tasks, validated, common, flow.ended_at or at)),
         pipeline_stages=tuple(_stages(view)),
         total_duration_ms=milliseconds((flow.ended_at or at) - flow.received_at),
         approval_required=view.approval_required,
-        approval_reason=verdict.reason[:LONGEST] if verdict is not None else None,
-        approval=decided(view, verdict, own),
+        approval_reason=verdict.reason[:LONGEST_ERROR] if verdict is not None else None,
+        approval=decided(view, verdict, tasks),
         score=verdict.score if verdict is not None else None,
         tests={name: getattr(tested, name) for name in ("passed", "failed", "skipped")} if tested else None,
         coverage=tested.coverage if tested else None,
-        quality=made.validated.quality if made.validated else None,
+        quality=validated.quality if validated else None,
         error_message=view.error,
-        git_mr_url=view.git_mr_url[:LONGEST] if view.git_mr_url else None,
+        git_mr_url=view.git_mr_url,
         created_at=flow.received_at,
         completed_at=flow.ended_at,
     )
@@ -142,37 +120,9 @@ def result_event(result: PipelineResult, flow: Flow, key: str, at: datetime) -> 
     )
 
 
-def _made(tickets: Sequence[Ticket]) -> _Made:
-    by_provider = {provider_of(one): one for one in tickets}
-
-    def of(name: str, model: type[M]) -> M | None:
-        ticket = by_provider.get(name)
-        return None if ticket is None else _read(model, ticket)
-
-    return _Made(
-        of("forge_select_template", SelectedTemplate),
-        of("forge_compose_code", ComposedCode),
-        of("forge_validate_code", ValidatedCode),
-        of("forge_run_tests", TestedCode),
-        of("forge_package", PackagedCode),
-        of("forge_gate", GateVerdict),
-        of("forge_merge_request", MergeRequest),
-    )
-
-
-def _read(model: type[M], ticket: Ticket) -> M | None:
-    """Return the output of a ticket that has completed; None where it has not, was undone, or says something else."""
-    if ticket.status is not TicketStatus.COMPLETED or not isinstance(ticket.output, Mapping):
-        return None
-    try:
-        return model.model_validate(ticket.output)
-    except ValidationError:
-        return None
-
-
-def _about(flow: Flow, view: PipelineView, tickets: Sequence[Ticket]) -> dict[str, Any]:
+def _about(flow: Flow, view: PipelineView, tasks: Mapping[str, Ticket]) -> dict[str, Any]:
     """Return the ids by which a pipeline, and each artifact of it, is traced back."""
-    asked = next((one.metadata.get("pipeline") for one in tickets if one.task_id == STAGES[0]), None)
+    asked = tasks[STAGES[0]].metadata.get("pipeline") if STAGES[0] in tasks else None
     plan_id = asked.get("plan_id") if isinstance(asked, Mapping) else None
     return {
         "ticket_id": view.ticket_id or "",
@@ -185,10 +135,10 @@ def _about(flow: Flow, view: PipelineView, tickets: Sequence[Ticket]) -> dict[st
     }
 
 
-def decided(view: PipelineView, verdict: GateVerdict | None, tickets: Sequence[Ticket]) -> Decided | None:
+def decided(view: PipelineView, verdict: GateVerdict | None, tasks: Mapping[str, Ticket]) -> Decided | None:
     """Return who has decided; a plan that was refused has come before nobody who could."""
     if view.status is ForgeStatus.REJECTED:
-        return "rejected" if cause_of(by_task(tickets)) is not None else None
+        return "rejected" if cause_of(tasks) is not None else None
     if view.status is not ForgeStatus.COMPLETED or verdict is None:
         return None
     return "auto" if verdict.outcome is GateOutcome.APPROVED else "reviewed"
@@ -208,19 +158,18 @@ def _stages(view: PipelineView) -> Iterator[StageResult]:
 
 
 def _artifacts(
-    made: _Made, common: Mapping[str, Any], at: datetime, tickets: Sequence[Ticket]
+    tasks: Mapping[str, Ticket], validated: ValidatedCode | None, common: Mapping[str, Any], at: datetime
 ) -> Iterator[CodeForgeArtifact]:
-    composed, packaged = made.composed, made.packaged
+    composed, packaged = composed_code(tasks), packaged_code(tasks)
     if composed is None:
         return
-    ended = {provider_of(one): one.completed_at for one in tickets}
     of_all = {
         **common,
         "language": composed.language or None,
         "template_id": composed.template_id,
         "confidence_score": composed.confidence_score,
         "generation_method": composed.generation_method.value,
-        "validation_results": tuple(_validations(made.validated)),
+        "validation_results": validated.validation_results if validated is not None else (),
     }
     for one in composed.artifacts:
         yield CodeForgeArtifact(
@@ -229,26 +178,23 @@ def _artifacts(
             content_uri=one.content_uri,
             content_hash=one.content_hash,
             metadata={"files": str(one.files)},
-            created_at=ended.get("forge_compose_code") or at,
+            created_at=tasks["compose_code"].completed_at or at,
             **of_all,
         )
-    for each in packaged.artifacts if packaged is not None else ():
+    if packaged is None:
+        return
+    for each in packaged.artifacts:
         yield CodeForgeArtifact(
             artifact_id=each.artifact_id,
             artifact_type=each.artifact_type.value,
             content_uri=each.location,
             content_hash=each.checksum.removeprefix("sha256:"),
-            sbom_uri=packaged.sbom.cyclonedx.uri if packaged is not None else None,
+            sbom_uri=packaged.sbom.cyclonedx.uri,
             signature=each.signature,
             metadata={"name": each.name, "media_type": each.media_type, "size": str(each.size)},
-            created_at=ended.get("forge_package") or at,
+            created_at=tasks["package"].completed_at or at,
             **of_all,
         )
-
-
-def _validations(validated: ValidatedCode | None) -> Iterator[ForgeValidation]:
-    for one in validated.validation_results if validated is not None else ():
-        yield ForgeValidation.model_validate(one.model_dump())
 
 
 def _bounded(result: PipelineResult) -> PipelineResult:

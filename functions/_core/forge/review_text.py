@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from functions._core.executors.forge import MergeRequestParameters
-from functions._core.forge.gate import findings_text, shown_score
+from functions._core.forge.gate import APPROVING, REVIEWED, findings_text, shown_score
 from functions._core.forge.stages import PackagedArtifact, TestedCode, ValidatedCode
 
 MOST_NAMED = 50
@@ -32,7 +32,7 @@ def _lines(given: MergeRequestParameters, folder: str, base: str, flow_id: str) 
     code = given.code
     yield f"The code forge has made {span(given.artifact_id)}, and somebody has to decide about it."
     yield ""
-    yield f"- Score: **{shown_score(given.score)}** (0.9 approves, below 0.5 is rejected)"
+    yield f"- Score: **{shown_score(given.score)}** ({APPROVING} approves, below {REVIEWED} is rejected)"
     if given.reason:
         yield f"- Reason: {span(given.reason, MOST_REASON)}"
     yield f"- Template: {span(code.template_id)} {span(code.template_version)}".rstrip()

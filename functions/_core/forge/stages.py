@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from functions._core.events.pipelines import ForgeValidation
 from functions._core.executors.execute import KeptFile
 from functions._core.records.values import Model, Timestamp, Word
 
@@ -139,33 +140,10 @@ class ComposedCode(Model):
     """The language model that has changed files; None for none."""
 
 
-class ValidationResult(Model):
-    """What came of one tool."""
-
-    validation_type: Literal["SAST", "SECURITY", "LINT", "POLICY", "TEST"]
-    """What it looks at."""
-    tool_name: str
-    """The tool."""
-    tool_version: str = ""
-    """Its version, where it says so."""
-    status: Literal["PASSED", "FAILED", "WARNING", "SKIPPED"]
-    """SKIPPED: the worker does not have it."""
-    score: Score | None = None
-    """1 for no finding; None where it was not run."""
-    issues: Mapping[str, int] = {}
-    """Findings by severity: critical, high, medium, low, info."""
-    report_uri: str | None = None
-    """Where its findings are."""
-    started_at: Timestamp | None = None
-    """When it began."""
-    completed_at: Timestamp | None = None
-    """When it ended."""
-
-
 class ValidatedCode(Model):
     """The output of validate_code."""
 
-    validation_results: tuple[ValidationResult, ...]
+    validation_results: tuple[ForgeValidation, ...]
     """What came of each tool."""
     quality: Score
     """The kinds of validation by their weights (SAST .30, security .30, lint .20, policy .20); one that no tool has

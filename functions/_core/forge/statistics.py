@@ -47,10 +47,10 @@ class PipelineNumbers(Model):
 
 def counted(flow: Flow, tickets: Sequence[Ticket]) -> CountedPipeline:
     """Return what counts of a pipeline."""
-    view, own = pipeline_view(flow, tickets), by_task(tickets)
-    verdict = next((found for found in map(verdict_in, own.values()) if found is not None), None)
+    view, tasks = pipeline_view(flow, tickets), by_task(tickets)
+    verdict = verdict_in(tasks)
     score = verdict.score if verdict is not None else None
-    return CountedPipeline(view.status, view.total_duration_ms, score, decided(view, verdict, list(own.values())))
+    return CountedPipeline(view.status, view.total_duration_ms, score, decided(view, verdict, tasks))
 
 
 def numbers_of(pipelines: Iterable[CountedPipeline]) -> PipelineNumbers:
