@@ -3,8 +3,9 @@
     WORKER_MCP_<NAME>_URL, _TOKEN, _TOKEN_FILE, _CA_FILE    the server <name>, as for all services of an owner
     WORKER_TOOLS                                            which of its tools may be called: `name/tool`
 
-A call carries the key of the job as `_meta`, so that a server which knows such keys does its work once. A result stays
-data: it is an output of the ticket, and nothing that it says is done.
+A call carries the key of the job as `_meta`, so that a server which knows such keys does its work once. One that may
+have been carried out is not repeated for a task that is not idempotent. A result stays data: it is an output of the
+ticket, and nothing that it says is done.
 """
 
 import asyncio
@@ -76,7 +77,8 @@ class McpExecutor(JobExecutor[McpParameters]):
                 session = McpSession(_sending(server, context, seconds), CLIENT, {KEY: context.idempotency_key})
                 result = await session.call(given.tool, given.arguments)
         except TimeoutError:
-            raise CallFailed(f"the tool does not answer within {seconds:.0f} s", kind="no_answer") from None
+            text, again = f"the tool does not answer within {seconds:.0f} s", context.idempotent
+            raise CallFailed(text, transient=again, kind="no_answer" if again else "unknown_outcome") from None
         except Rejected as refusal:
             self._ended[context.idempotency_key] = JobFailed(refusal.code, str(refusal))
         else:
@@ -118,6 +120,8 @@ def _sending(server: ServiceApi, context: Context, seconds: float) -> Send:
                 return await server.call(method, "", headers={**headers, **own}, seconds=END_SECONDS)
             except CallFailed as failure:  # of a session that is over whether the server hears it or not
                 raise Unavailable(str(failure)) from failure
-        return await server.good(method, "", body=body, headers={**headers, **own}, seconds=seconds)
+        return await server.good(
+            method, "", body=body, headers={**headers, **own}, seconds=seconds, repeatable=context.idempotent
+        )
 
     return send

@@ -353,8 +353,7 @@ class OwnJobs:
     ) -> JobContext[Any]:
         clock, now = asyncio.get_running_loop().time, self._ports.clock.now()
         # The time of an attempt is over when its job is cancelled; to cancel it takes a moment all the same.
-        seconds = max(SECONDS, 0.0 if record.unwanted_at else _seconds_left(ticket, now))
-        until = clock() + seconds
+        until = clock() + max(SECONDS, 0.0 if record.unwanted_at else _seconds_left(ticket, now))
         return JobContext(
             parameters=parameters,
             ticket_id=ticket.ticket_id,
@@ -362,6 +361,7 @@ class OwnJobs:
             idempotency_key=record.key,
             worker_id=OWN_WORKER,
             may_have_begun=record.faults > 0 or record.held_until is not None,
+            idempotent=ticket.idempotent,
             flow_id=ticket.flow_id,
             plan_id=ticket.plan_id,
             task_id=ticket.task_id,

@@ -97,6 +97,8 @@ class JobContext(Generic[P]):
     """The same for all attempts that lost their worker, another one after a failure: start a job once for each."""
     may_have_begun: bool = False
     """Whether an earlier call may have begun the job with this key, in this process or another one."""
+    idempotent: bool = True
+    """Whether the task may be done again where nobody knows whether it was done."""
     worker_id: str = ""
     """The worker that does it, by the name that the platform knows."""
     flow_id: str = ""

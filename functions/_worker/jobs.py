@@ -272,6 +272,7 @@ def _context(executor: JobExecutor[Any], assignment: Assignment) -> JobContext[A
         ticket_id=assignment.ticket_id,
         attempt=assignment.attempt,
         idempotency_key=assignment.work_key,
+        idempotent=assignment.idempotent,
         flow_id=assignment.flow_id,
         plan_id=assignment.plan_id,
         task_id=assignment.task_id,

@@ -84,6 +84,8 @@ class TestProject:
         expected = {"generation_method": "TEMPLATE", "template_id": "service", "language": "python", "files": 6}
         assert {name: output[name] for name in expected} == expected
         assert output["confidence_score"] == round(0.98 * 2.5 / 3, 4)
+        again = await compose(settings, chosen, ANSWERS)
+        assert again["content"]["sha256"] == output["content"]["sha256"]
 
     async def test_the_same_inputs_make_the_same_bytes_in_another_process_and_after_a_kill(
         self, worker: ExecutorSettings, tmp_path: Path

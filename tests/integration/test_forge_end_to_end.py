@@ -24,6 +24,7 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 from functions._core.forge.stages import STAGES
 from tests.conftest import ROOT
 from tests.support.attested_build import new_key, openssl
+from tests.support.command_line import flowc
 from tests.support.documents import blocks
 from tests.support.forge_packages import by_kind
 from tests.support.processes import Platform, Process, running_platform, worker_process
@@ -162,6 +163,10 @@ def check_provenance(folder: Path, made: Mapping[str, Any], artifacts: Mapping[s
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
     named = {one["digest"]["sha256"] for one in statement["subject"]}
     assert {one["checksum"].removeprefix("sha256:") for one in artifacts.values()} <= named
+    (folder / "output.json").write_text(json.dumps({"log": made["log"]}), encoding="utf-8")
+    logs = ("--log", str(folder / "output.json"), "--log", str(folder / "store"))
+    logged = flowc("verify", str(file_of(made["provenance"])), "--key", str(folder / "forge.pub"), *logs)
+    assert (logged.exit_code, logged.stdout.splitlines()[-1]) == (0, "in the log"), logged.output
 
 
 def check_supply_chain(folder: Path, made: Mapping[str, Any], wheel: Path) -> None:

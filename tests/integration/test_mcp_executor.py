@@ -1,5 +1,6 @@
 """Tools of MCP servers as tickets: a real server of the official package, what it answers, and what may be called."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,16 +29,16 @@ def call(tool: str = "forecast", server: str = "weather", **arguments: Any) -> d
     return {"provider": "mcp", "server": server, "tool": tool, "arguments": arguments}
 
 
-async def run(jobs: JobsExecutor, parameters: dict[str, Any]) -> Any:
+async def run(jobs: JobsExecutor, parameters: dict[str, Any], *, idempotent: bool = True) -> Any:
     try:
-        return await jobs.run(assigned(parameters, task_type="TOOL"))
+        return await jobs.run(assigned(parameters, task_type="TOOL", idempotent=idempotent))
     finally:
         await jobs.aclose()
 
 
-async def failure(jobs: JobsExecutor, parameters: dict[str, Any]) -> TaskFailed:
+async def failure(jobs: JobsExecutor, parameters: dict[str, Any], *, idempotent: bool = True) -> TaskFailed:
     with pytest.raises(TaskFailed) as failed:
-        await run(jobs, parameters)
+        await run(jobs, parameters, idempotent=idempotent)
     return failed.value
 
 
@@ -105,6 +106,37 @@ async def test_a_server_that_is_away_for_a_moment_is_asked_again_with_the_same_k
         assert len({*keys}) == 1
         assert {one.headers["authorization"] for one in server.requests} == {"Bearer t-1"}
         assert [one.headers["mcp-session-id"] for one in calls] == ["s-1", "s-1"]
+
+
+def calls_of(server: Loopback) -> int:
+    return sum(1 for one in server.requests if one.method == "POST" and one.json["method"] == "tools/call")
+
+
+@pytest.mark.parametrize(("idempotent", "calls"), [(True, 4), (False, 1)])
+async def test_a_call_that_may_have_been_carried_out_is_repeated_where_it_may_be(idempotent: bool, calls: int) -> None:
+    async with Talking(*[Answer(500)] * 4) as server:
+        failed = await failure(jobs_at(server.url), call(city="Oslo"), idempotent=idempotent)
+        assert (failed.retryable, calls_of(server)) == (idempotent, calls)
+
+
+async def test_a_tool_that_does_not_answer_is_not_called_twice_where_it_must_not_be() -> None:
+    async with Loopback() as server:
+        held = asyncio.Event()
+
+        async def silent(_: Request) -> Answer:
+            await held.wait()
+            return Answer(500)
+
+        server.answer = silent
+        failed = await failure(jobs_at(server.url), {**call(), "timeout_seconds": 1}, idempotent=False)
+        assert (failed.kind, failed.retryable, len(server.requests)) == ("unknown_outcome", False, 1)
+        held.set()
+
+
+async def test_a_server_that_says_that_it_did_nothing_is_asked_again_all_the_same() -> None:
+    done = Talking.said({"id": 2, "result": {"content": []}})
+    async with Talking(Answer(503), done) as server:
+        assert (await run(jobs_at(server.url), call(city="Oslo"), idempotent=False))["result"] == []
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def test_a_file_is_the_one_that_was_made_by_its_bundle_or_by_the_provenance(deli
 
 
 def test_a_file_that_was_altered_is_named(delivered: Delivered) -> None:
+    assert delivered.verify(WHEEL, "--bundle", "provenance.json").exit_code == 0
     path = delivered.folder / WHEEL
     path.write_bytes(MADE[WHEEL] + b"!")
     try:
