@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.guards.gate import Guards, NoGuards
+from functions._core.learning.predictions import NoPredictions, Predictions
 from functions._core.placement.fair_queue import QueuePosition
 from functions._core.placement.pheromones import NoPheromones, Pheromones
 from functions._core.records.audits import AnyAudit, AuditKind
@@ -391,4 +392,5 @@ class Ports:
     metrics_server: MetricsServer = field(default_factory=NoMetricsServer)
     guards: Guards = field(default_factory=NoGuards)
     freeze_target: FreezeTarget = field(default_factory=NoFreezeTarget)
+    predictions: Predictions = field(default_factory=NoPredictions)
     beside: Beside = at_once

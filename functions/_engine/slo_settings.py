@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import AnyHttpUrl, BaseModel, Field, SecretStr, field_validator
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
+
+from functions._engine.learning_settings import LearningSettings
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod has the files of its service account."""
@@ -12,7 +14,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LABEL = r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 
-class SloSettings(BaseModel):
+class SloSettings(LearningSettings):
     """Part of `Settings`, which has the rules of names and values."""
 
     prometheus_url: AnyHttpUrl | None = Field(

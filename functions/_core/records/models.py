@@ -13,6 +13,7 @@ from functions._core.records.control import Children, Control
 from functions._core.records.hedge import Hedge
 from functions._core.records.ordering import precedence_of, urgency_of
 from functions._core.records.policies import BudgetVerdict, Concurrency, Qos, RetryPolicy, Sla, Undo
+from functions._core.records.prediction import FlowPrediction, Prediction
 from functions._core.records.record import Record, fields_of
 from functions._core.records.values import (
     CLEARANCES,
@@ -135,6 +136,8 @@ class Flow(Record):
     """Ids of the events that wait in the buffer for the sink."""
     telemetry_refused: tuple[str, ...] = ()
     """Ids of the dead letters of events that the sink refused."""
+    prediction: FlowPrediction | None = None
+    """How it was expected to go by what flows before it had taught; None where nothing is predicted."""
     next_wakeup_at: Timestamp | None
     """When the flow is looked at, even if every event is lost; None once it has ended."""
     version: int = 1
@@ -346,6 +349,8 @@ class Ticket(Record):
     """The end of what its newest attempt with a log wrote; it has a request of its own and is in no event."""
     hedge: Hedge | None = None
     """The attempt that runs, or ran, beside the present one, on another worker; the first result of the two counts."""
+    prediction: Prediction | None = None
+    """How long its work was expected to take by what tickets before it had taught; None where nothing is predicted."""
     next_wakeup_at: Timestamp | None
     """When it is looked at, even if every event is lost: at `until`, or earlier when its slack changes."""
     version: int = 1

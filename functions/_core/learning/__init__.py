@@ -1,0 +1,1 @@
+"""What flows teach: their history as data, and models that predict how long work takes."""
