@@ -73,7 +73,9 @@ class FlowStoreSuite(StoresSuite):
         assert await stores.store.flow(make_flow().flow_id) is None
 
     async def test_a_flow_is_read_back_as_it_was_committed(self, stores: Stores) -> None:
-        flow = make_flow(warnings=[{"code": "late", "message": "ü"}], tally={"PENDING": 2}, ended_at=T0)
+        likely = {"probability": 0.87, "p50_ms": 60_000, "p90_ms": 120_000, "model": "duration:7"}
+        warnings = [{"code": "late", "message": "ü"}]
+        flow = make_flow(warnings=warnings, tally={"PENDING": 2}, ended_at=T0, prediction=likely)
         await stores.store.commit(make_step(flow))
         assert await stores.store.flow(flow.flow_id) == flow
 
@@ -81,7 +83,8 @@ class FlowStoreSuite(StoresSuite):
     async def test_a_ticket_is_read_back_as_it_was_committed(self, stores: Stores, payload: dict[str, Any]) -> None:
         flow = make_flow()
         log = {"attempt": 1, "text": "größe\u2028\t\x1b[0m\n"}
-        ticket = make_ticket(flow, parameters=payload, metadata=payload, output=payload, log=log)
+        predicted = {"p50_ms": 1_000, "p90_ms": 2_000, "model": "duration:7", "acts": True, "timeout_ms": 240_000}
+        ticket = make_ticket(flow, parameters=payload, metadata=payload, output=payload, log=log, prediction=predicted)
         await stores.store.commit(make_step(flow, ticket))
         assert await stores.store.tickets([ticket.ticket_id]) == {ticket.ticket_id: ticket}
 

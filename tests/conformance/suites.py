@@ -6,6 +6,7 @@ from tests.conformance.deliveries import DeliveriesSuite
 from tests.conformance.event_queue import EventQueueSuite
 from tests.conformance.flow_store import FlowStoreSuite, SharedFlowStoreSuite
 from tests.conformance.healing import HealingSuite
+from tests.conformance.history_rows import HistorySuite, UnreadableHistorySuite
 from tests.conformance.key_values import KeyValuesSuite, SweptKeyValuesSuite
 from tests.conformance.outputs import OutputsSuite
 from tests.conformance.registry import RegistrySuite
@@ -24,6 +25,7 @@ __all__ = [
     "EventQueueSuite",
     "FlowStoreSuite",
     "HealingSuite",
+    "HistorySuite",
     "KeyValuesSuite",
     "OutputsSuite",
     "RegistrySuite",
@@ -33,6 +35,7 @@ __all__ = [
     "SweptKeyValuesSuite",
     "TelemetryBufferSuite",
     "TicketCountsSuite",
+    "UnreadableHistorySuite",
     "UnreadableSuite",
     "ViewsSuite",
     "WakeupsSuite",

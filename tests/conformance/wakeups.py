@@ -11,6 +11,8 @@ from functions._core.placement.fair_queue import QueuePosition
 from functions._core.ports import Due
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.models import Ticket
+from functions._core.records.policies import Sla
+from functions._core.records.prediction import Prediction
 from functions._core.records.values import (
     CLEARANCES,
     EARLIEST,
@@ -281,6 +283,22 @@ class WakeupsSuite(StoresSuite):
         offered = await stores.wakeups.claim_waiting(needs("a"), T0, 10, LEASE)
         expected = [sooner, *(plan[number] for number in (3, 4, 1, 5, 0, 2)), later_turn]
         assert [ticket.task_id for ticket in offered] == [ticket.task_id for ticket in expected]
+
+    async def test_of_equal_slack_a_predicted_overrun_counts_a_fifth_of_the_score_at_most(self, stores: Stores) -> None:
+        share = Sla(deadline=T0 + seconds(3600 + 60), timeout_ms=180_000, max_retries=2)
+
+        def predicted(number: int, score: float, p50_s: int, *, acts: bool = True) -> Ticket:
+            prediction = Prediction(p50_ms=1000 * p50_s, p90_ms=2000 * p50_s, model="duration:7", acts=acts)
+            return waiting(number, priority_score=score, sla=share, prediction=prediction)
+
+        slow, right, shown, slowest = (
+            predicted(1, 0.4, 90),
+            predicted(2, 0.45, 60),
+            predicted(3, 0.44, 900, acts=False),
+            predicted(4, 0.28, 10_000),
+        )
+        await put(stores, slow, right, shown, slowest)
+        assert await stores.wakeups.claim_waiting(None, T0, 10, LEASE) == [slow, slowest, right, shown]
 
     async def test_slack_is_compared_as_coarsely_as_the_time_that_was_given(self, stores: Stores) -> None:
         hours = T0 + seconds(4 * 3600)

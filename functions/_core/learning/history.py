@@ -67,6 +67,8 @@ class TicketRow(Record):
     """Its share of the flow's deadline."""
     actual_ms: int | None = None
     """How long the attempt took that succeeded; None for every other end."""
+    worker_ms: int | None = None
+    """Milliseconds of workers' slots over all of its attempts, failed and hedged ones, too; None where not known."""
     retries: int = 0
     """How often it was tried again."""
     attempts: int = 0
