@@ -60,6 +60,7 @@ CONSTANT = (
     "index",
     "item",
     "labels",
+    "prediction",
 )
 """The fields of a ticket that no change set changes after the first; an invariant of the simulator."""
 

@@ -73,6 +73,9 @@ CATALOGUE: Sequence[Fault] = (
     Fault(
         "sla-policy", 0.0, "Policies act on flows that come late: they raise, ask, cancel, and pause others.", SELDOM
     ),
+    Fault(
+        "lying-model", 0.0, "The model that predicts durations says anything, and something else in each step.", SELDOM
+    ),
 )
 
 BY_NAME = {fault.name: fault for fault in CATALOGUE}

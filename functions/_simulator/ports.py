@@ -141,7 +141,7 @@ class OldLists:
 
 
 NEVER_RAISES = {"gateway"}
-NO_CALLS = {"clock", "tokens", "guards"}
+NO_CALLS = {"clock", "tokens", "guards", "predictions"}
 
 
 def disturbed(ports: Ports, queue: EventQueue, trouble: Trouble) -> tuple[Ports, EventQueue]:

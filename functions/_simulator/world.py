@@ -30,14 +30,21 @@ from functions._simulator.healing import HEALING, healing_does_not_loop, healing
 from functions._simulator.host import SimulatedHost
 from functions._simulator.invariants import AT_EACH_START, AT_EACH_STEP
 from functions._simulator.ledger import Ledger
+from functions._simulator.lying import predictions_end_nothing, predictions_of
 from functions._simulator.network import Outside, Subscriber
 from functions._simulator.outputs import Outputs, SimulatedSecrets
 from functions._simulator.plans import Scenario
 from functions._simulator.ports import OldLists
 from functions._simulator.rivals import PAUSE_SECONDS, POLICY, with_rivals
 
-OF_POLICIES = (nothing_frozen_starts, nothing_guarded_starts, healing_keeps_its_limits, healing_does_not_loop)
-"""Invariants of what policies do, beside those that hold at each step of any world."""
+OF_POLICIES = (
+    nothing_frozen_starts,
+    nothing_guarded_starts,
+    healing_keeps_its_limits,
+    healing_does_not_loop,
+    predictions_end_nothing,
+)
+"""Invariants of what policies and models do, beside those that hold at each step of any world."""
 
 OPTIONS: Mapping[str, Any] = {
     "in_flight": 8,
@@ -148,7 +155,9 @@ class World:
             tokens=JwtTokens(b"simulated" * 4, self.clock),
         )
         guards = self.policies.guards() if GUARD in self.faults.active else NoGuards()
-        ports = replace(outside, task_secrets=SimulatedSecrets(), guards=guards)
+        ports = replace(
+            outside, task_secrets=SimulatedSecrets(), guards=guards, predictions=predictions_of(self.faults)
+        )
         return SimulatedHost(
             name,
             self.seed,

@@ -20,6 +20,7 @@ from functions._core.guards.gate import ALLOWED, Finding
 from functions._core.machine.assignment import Discovered, may_look_for_worker, waits_for_worker
 from functions._core.machine.context import Context
 from functions._core.machine.outcomes import AnyOutcome
+from functions._core.placement.foreseen import late_with, model_for
 from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import half_open, rank
 from functions._core.placement.turns import turns_of
@@ -76,11 +77,13 @@ async def _discovered(among: Iterable[Ticket], context: Context, ports: Ports) -
     frozen = await blocked(tickets, ports)
     open_ones = (ticket for ticket in tickets if ticket.ticket_id not in frozen)
     guarded = await of_tickets(open_ones, context.flow, ports)
+    model = await model_for(tickets, ports)
     for ticket in tickets:
         if ticket.ticket_id in frozen or guarded.get(ticket.ticket_id, ALLOWED).stops:
             continue
         trails = await ports.pheromones.trails(domain_of(ticket))
-        ranking = rank(ticket, workers, active, context.now, context.rules, trails)
+        late = late_with(ticket, model, context.now)
+        ranking = rank(ticket, workers, active, context.now, context.rules, trails, late)
         if ranking.candidates:
             found[ticket.ticket_id] = ranking.candidates
             best = ranking.candidates[0].worker_id

@@ -8,6 +8,7 @@ from functools import partial
 
 from functions._core.decision.reading import read_decision
 from functions._core.events.data import PlanValidated
+from functions._core.learning.guard import Guarded, guarded
 from functions._core.machine.context import Context
 from functions._core.machine.flow import Generated, HeldBack
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, reached
@@ -21,8 +22,9 @@ from functions._core.slo.admission import reason_of, still_held
 
 
 async def generate_tickets(event: PlanValidated, context: Context, ports: Ports) -> AnyOutcome:
-    """Return `Generated`: a pure function of flow and decision, so a repetition makes the same tickets.
+    """Return `Generated`: a pure function of flow, decision and the model that serves.
 
+    A repetition makes the same tickets, but for what another model predicts; those that are committed first count.
     Their times count from when the flow came to C2, not from now.
     """
     if context.flow.status is not FlowStatus.GENERATING:
@@ -35,9 +37,10 @@ async def generate_tickets(event: PlanValidated, context: Context, ports: Ports)
     if held_back is not None:
         return HeldBack(held_back)
     text = await ports.store.decision(event.flow_id)
-    return reached(partial(_generated, text, context), heavy=len(text) > LARGE_DECISION)
+    predicted = await guarded(ports)
+    return reached(partial(_generated, text, context, predicted), heavy=len(text) > LARGE_DECISION)
 
 
-def _generated(text: bytes, context: Context) -> AnyOutcome:
+def _generated(text: bytes, context: Context, predicted: Guarded | None) -> AnyOutcome:
     since = context.flow.phase.entered_at
-    return Generated(tickets_of_plan(context.flow, read_decision(text), since, context.rules))
+    return Generated(tickets_of_plan(context.flow, read_decision(text), since, context.rules, predicted))

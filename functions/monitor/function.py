@@ -32,6 +32,7 @@ from functions._core.machine.redrive import new_deadline, to_redo, to_retry, wor
 from functions._core.machine.related_tickets import RelatedTickets, around_ends, around_failure
 from functions._core.machine.replanning import check_under_way
 from functions._core.machine.tables import ENDED_FLOWS, FLOW_TRANSITIONS, FlowTrigger
+from functions._core.placement.foreseen import late_with, model_for
 from functions._core.placement.limits import TICKETS, lines_of, place_of, take, tenant_of, told_of, with_place
 from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import choose, rank
@@ -205,7 +206,8 @@ async def _with_second(order: AnyCommand, context: Context, ports: Ports) -> Any
         return Commanded(order, context.cause, second=frozen)
     others = [one for one in await ports.registry.workers() if one.worker_id != ticket.worker_id]
     active, trails = await ports.ticket_counts.active(), await ports.pheromones.trails(domain_of(ticket))
-    found = choose(rank(ticket, others, active, context.now, context.rules, trails).candidates, active)
+    late = late_with(ticket, await model_for([ticket], ports), context.now)
+    found = choose(rank(ticket, others, active, context.now, context.rules, trails, late).candidates, active)
     if found is not None and limits and not await with_place([ticket], context.flow, limits, ports, context.now):
         return Commanded(order, context.cause, second=Reason(code="slots_taken", message=limits.told(TICKETS)))
     return Commanded(order, context.cause, second=found)

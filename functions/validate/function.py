@@ -6,7 +6,7 @@ guards refuse one that must not be done.
 Gives up when the step has failed three times (the flow ends FAILED) or at the flow's deadline (TIMED_OUT).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
@@ -25,11 +25,14 @@ from functions._core.decision.unknown_fields import unknown_fields
 from functions._core.events.data import DecisionStored
 from functions._core.guards.asking import PATIENCE, of_plan
 from functions._core.guards.gate import Finding, GuardVerdict
+from functions._core.learning.guard import Guarded
+from functions._core.learning.guard import guarded as predictions_of
 from functions._core.machine.context import Context
 from functions._core.machine.flow import Refused, Validated
 from functions._core.machine.guarding import Unjudged
 from functions._core.machine.outcomes import AnyOutcome, Duplicate, reached
 from functions._core.planning.graph import named_edges, schedule
+from functions._core.planning.prospects import Times, prospects
 from functions._core.ports import Clock, Ports
 from functions._core.records.models import Flow, Reason
 from functions._core.records.policies import AdmissionAction, BudgetVerdict, lowered
@@ -49,7 +52,17 @@ async def validate(event: DecisionStored, context: Context, ports: Ports) -> Any
     admission = await ports.budget_gate.admission()
     # The first condition of a process takes long: it brings the library that reads it.
     heavy = len(text) > LARGE_DECISION or b'"when"' in text or b'"filter"' in text
-    return reached(partial(_timed, text, context, admission, guarded, ports.clock), heavy=heavy)
+    asked = _Asked(admission, guarded, await predictions_of(ports))
+    return reached(partial(_timed, text, context, asked, ports.clock), heavy=heavy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What others say of the flow, before its plan is looked at."""
+
+    admission: AdmissionState | None
+    guarded: GuardVerdict
+    predicted: Guarded | None
 
 
 def _waited_enough(context: Context) -> bool:
@@ -57,19 +70,14 @@ def _waited_enough(context: Context) -> bool:
     return context.now - context.flow.phase.entered_at >= PATIENCE
 
 
-def _timed(
-    text: bytes, context: Context, admission: AdmissionState | None, guarded: GuardVerdict, clock: Clock
-) -> AnyOutcome:
+def _timed(text: bytes, context: Context, asked: _Asked, clock: Clock) -> AnyOutcome:
     """Return the finding with the time that it took."""
     begun = clock.now()
-    return replace(
-        _checked(text, context, admission, guarded), duration_ms=(clock.now() - begun) / timedelta(milliseconds=1)
-    )
+    return replace(_checked(text, context, asked), duration_ms=(clock.now() - begun) / timedelta(milliseconds=1))
 
 
-def _checked(
-    text: bytes, context: Context, admission: AdmissionState | None, guarded: GuardVerdict
-) -> Refused | Validated:
+def _checked(text: bytes, context: Context, asked: _Asked) -> Refused | Validated:
+    guarded = asked.guarded
     try:
         document = document_in(text)
         decision = decision_in(document)
@@ -82,7 +90,7 @@ def _checked(
     impossible = next((warning for warning in warnings if warning.code == IMPOSSIBLE), None)
     unwanted = (impossible,) if impossible is not None and context.rules.refuse_impossible else ()
     facts = FlowFacts(decision.flow_labels, decision.flow_risk_band, decision.flow_priority)
-    verdict = verdict_of(admission, facts, context.now)
+    verdict = verdict_of(asked.admission, facts, context.now)
     spent = (reason_of(verdict),) if verdict is not None and verdict.action is AdmissionAction.REFUSE else ()
     denied = guarded.reasons if guarded.stops else ()
     reasons = (*errors, *refusal_reasons(decision), *unwanted, *spent, *denied)
@@ -95,7 +103,7 @@ def _checked(
             intent_id=decision.intent_id,
             schema_version=decision.schema_version,
         )
-    return _validated(decision, warnings, impossible, verdict, context)
+    return _validated(decision, warnings, impossible, verdict, context, asked.predicted)
 
 
 def _as_redriven(decision: Decision, flow: Flow) -> Decision:
@@ -110,12 +118,17 @@ def _validated(
     impossible: Reason | None,
     verdict: BudgetVerdict | None,
     context: Context,
+    predicted: Guarded | None,
 ) -> Validated:
     flow = context.flow
     begun = flow.phase.entered_at if flow.redrives else flow.received_at
     deadline = decision.deadline(begun, context.rules.default_sla)
     tasks = decision.cognitive_plan.tasks
     plan = schedule(tasks, context.now, deadline)
+    prediction = None
+    if predicted is not None:
+        prediction, unlikely = prospects(tasks, plan, decision, predicted, Times(begun, context.now, deadline))
+        warnings = (*unlikely, *warnings)
     approval = approval_reasons(decision)
     if verdict is not None and verdict.action is AdmissionAction.APPROVE:
         approval = (*approval, reason_of(verdict))
@@ -138,6 +151,7 @@ def _validated(
         tasks=len(plan.timings),
         levels=plan.levels,
         critical_path_ms=plan.critical_path_ms,
+        prediction=prediction,
         schema_version=decision.schema_version,
         warnings=warnings,
         redundant_edges=() if has_branches(tasks) else named_edges(plan.redundant(tasks)),

@@ -31,16 +31,19 @@ from functions._core.machine import (
     steering,
     step_builder,
 )
+from functions._core.machine.flow import Refused
 from functions._core.machine.tables import TICKET_TRANSITIONS, TicketTrigger, next_ticket
 from functions._core.placement import ranking
 from functions._core.placement.event_waits import ARRIVALS, Arrival, WaitingTicket
 from functions._core.placement.pheromones import Trail
-from functions._core.planning import compensation, graph
+from functions._core.planning import compensation, graph, slack
 from functions._core.planning.graph import schedule
+from functions._core.planning.prospects import SLA_UNLIKELY
 from functions._core.ports import Due, Entry
 from functions._core.records.change_set import ChangeSet, Delivery
 from functions._core.records.control import Children, Control
 from functions._core.records.models import Ticket
+from functions._core.records.prediction import Prediction
 from functions._core.records.record import decode
 from functions._core.records.values import TicketStatus, Waiting, flow_id_of
 from functions._engine import assignment_messages, assignment_sender, pheromones, task_leases
@@ -51,6 +54,7 @@ from functions._engine.policy_actions import PolicyActions
 from functions._engine.task_leases import TaskLeases
 from functions.assign import function as assign_function
 from functions.discover import function as discover_function
+from functions.validate import function as validate_function
 
 Patch = pytest.MonkeyPatch
 
@@ -357,6 +361,27 @@ def healing_heals_its_own(patch: Patch) -> None:
     patch.setattr(Healing, "_cause", nobody)
 
 
+def prediction_gives_work_up(patch: Patch) -> None:
+    """Whether work still fits is asked of the model alone, which may predict too much."""
+
+    def predicted(estimate_ms: int, prediction: Prediction | None) -> int:
+        return prediction.p90_ms if prediction is not None and prediction.acts else estimate_ms
+
+    patch.setattr(slack, "hopeful_ms", predicted)
+
+
+def unlikely_flow_is_refused(patch: Patch) -> None:
+    """C1 refuses a flow to which a model gives little chance."""
+    real = validate_function._checked  # noqa: SLF001
+
+    def strict(text: bytes, context: Any, asked: Any) -> Any:
+        found = real(text, context, asked)
+        unlikely = tuple(one for one in found.warnings if one.code == SLA_UNLIKELY)
+        return Refused(reasons=unlikely, plan_id=found.plan_id, intent_id=found.intent_id) if unlikely else found
+
+    patch.setattr(validate_function, "_checked", strict)
+
+
 MUTANTS: Mapping[str, Callable[[Patch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -390,6 +415,8 @@ MUTANTS: Mapping[str, Callable[[Patch], None]] = {
         frozen_ticket_is_forgotten,
         healing_heals_its_own,
         guard_gates_nobody,
+        prediction_gives_work_up,
+        unlikely_flow_is_refused,
         paused_flows_are_forgotten,
     )
 }

@@ -39,6 +39,8 @@ FAULTS = {
     "frozen_ticket_is_forgotten": ["freeze", "drop", "crash"],
     "guard_gates_nobody": ["guard"],
     "paused_flows_are_forgotten": ["sla-policy"],
+    "prediction_gives_work_up": ["lying-model", "slow-worker"],
+    "unlikely_flow_is_refused": ["lying-model"],
 }
 """Faults without which a bug hardly ever shows; the others are looked for under all of them."""
 

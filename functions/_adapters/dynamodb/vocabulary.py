@@ -174,7 +174,11 @@ WORDS_4 = WORDS_3 + (
 
 WORDS_5 = WORDS_4 + '"freeze_exception":false,"guard_release":false,"log":null,"hedge":null,"next_wakeup_at":"20'
 
-NEWEST = WORDS_5.encode()
+WORDS_6 = WORDS_5 + '"telemetry_waiting":[],"telemetry_refused":[],"prediction":null,"next_wakeup_at":"20'
 
-BY_CHECKSUM = {adler32(words.encode()): words.encode() for words in (WORDS_1, WORDS_2, WORDS_3, WORDS_4, WORDS_5)}
+NEWEST = WORDS_6.encode()
+
+WORDS = WORDS_1, WORDS_2, WORDS_3, WORDS_4, WORDS_5, WORDS_6
+
+BY_CHECKSUM = {adler32(words.encode()): words.encode() for words in WORDS}
 """Every text that was ever used, by what the stored bytes say of it."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from functions._core.decision.checks import IMPOSSIBLE
+from functions._core.explain.predictions import about_prospects
 from functions._core.explain.ticket import Explanation, explain_ticket, waiting_since
 from functions._core.explain.wording import ago, ahead, counted, listed, plain, said, span
 from functions._core.guards.gate import POLICY_UNAVAILABLE
@@ -69,6 +70,7 @@ def explain_flow(
     details += [f"Reason: {said(reason)}." for reason in flow.reasons]
     details += [f"Warning: {said(warning)}." for warning in flow.warnings]
     details += _ending(flow) if ended else _sla(flow, now, rules, history)
+    details += about_prospects(flow)
     return Explanation(
         kind="flow",
         subject=flow.flow_id,
@@ -199,6 +201,7 @@ def _ending(flow: Flow) -> list[str]:
     closed = closed_at(flow)
     if closed is not None and closed > (deadline := deadline_at(flow, closed)):
         sentences.append(f"It ended {span(closed - deadline)} after its deadline.")
+        sentences.append(f"`flowc what-changed {flow.flow_id}` tells the likeliest causes.")
     if flow.telemetry_refused:
         lost = counted(len(flow.telemetry_refused), "event")
         sentences.append(f"The sink did not take {lost} of its telemetry: see `flowc dead-letters list`.")

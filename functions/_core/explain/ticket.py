@@ -12,6 +12,7 @@ from functions._core.explain.freezes import about_freezes, freeze_awaited
 from functions._core.explain.guards import about_guards, guard_awaited, held_back
 from functions._core.explain.hedges import about_hedges
 from functions._core.explain.next_wakeup import then_of_ticket, why_not_again
+from functions._core.explain.predictions import about_prediction
 from functions._core.explain.wording import (
     ago,
     ahead,
@@ -87,6 +88,7 @@ def explain_ticket(  # noqa: PLR0913 the ticket, and all that is known around it
     details += about_guards(ticket)
     details += _past_attempts(ticket, flow, rules)
     details += about_hedges(ticket, now)
+    details += about_prediction(ticket)
     if ticket.live:
         details += _of_worker(ticket, workers, now, rules)
         details += _of_trails(ticket, trails, now)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from functions._core.learning.guard import Guarded
 from functions._core.machine.clock_waits import stop_clock
 from functions._core.machine.closing import risk
 from functions._core.machine.ending import complete, fail, omit, settle
@@ -73,10 +74,14 @@ class Listed(NamedTuple):
 
 
 class SubflowRead(NamedTuple):
-    """The plan within a ticket is to begin: `decision` is the text that it is in, `existing` what a run before made."""
+    """The plan within a ticket is to begin: `decision` is the text that it is in, `existing` what a run before made.
+
+    `guarded` says how long its tasks take, None where their estimates count.
+    """
 
     decision: bytes
     existing: Mapping[str, Ticket]
+    guarded: Guarded | None = None
 
 
 class Joined(NamedTuple):
@@ -227,7 +232,7 @@ def _warn(builder: StepBuilder, parent: Ticket, total: int) -> None:
 def _plan(builder: StepBuilder, ticket: Ticket, found: SubflowRead) -> None:
     """Make the tickets of the plan within a ticket; those of a run before stay where they are COMPLETED."""
     since = ticket.started_at or builder.now
-    tickets = subflow_tickets(ticket, found.decision, builder.flow, since, builder.context.rules)
+    tickets = subflow_tickets(ticket, found.decision, builder.flow, since, builder.context.rules, found.guarded)
     made = [one for one in tickets if one.ticket_id not in found.existing]
     done = {i for i, one in found.existing.items() if one.status is TicketStatus.COMPLETED}
     again = []

@@ -17,6 +17,8 @@ from functions._core.planning.slack import earliest, limit_of
 from functions._core.records.audits import AuditRecord, IncidentType
 from functions._core.records.models import Flow, Reason, Ticket
 from functions._core.records.policies import Beyond, BudgetVerdict, Concurrency
+from functions._core.records.prediction import FlowPrediction
+from functions._core.records.record import as_json
 from functions._core.records.values import (
     FlowStatus,
     Outcome,
@@ -61,6 +63,7 @@ class Validated:
     tasks: int
     levels: int
     critical_path_ms: int
+    prediction: FlowPrediction | None = None
     schema_version: int
     warnings: tuple[Reason, ...]
     redundant_edges: tuple[str, ...] = ()
@@ -77,6 +80,8 @@ class Validated:
             "levels": self.levels,
             "critical_path_ms": self.critical_path_ms,
         }
+        if self.prediction is not None:
+            detail["prediction"] = as_json(self.prediction)
         trigger, kind = FlowTrigger.VALIDATED, "plan.validated"
         wakeup = earliest(builder.now + builder.context.rules.reemit_after(0), deadline)
         if self.approval:
@@ -95,6 +100,7 @@ class Validated:
             sla_deadline=deadline,
             sla_limit=self.sla_limit,
             critical_path_ms=self.critical_path_ms,
+            prediction=self.prediction,
             tenant_id=self.tenant_id,
             labels=self.labels,
             concurrency=self.concurrency,

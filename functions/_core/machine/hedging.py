@@ -12,7 +12,7 @@ from functions._core.machine.tables import TicketTrigger
 from functions._core.records.attempts import attempt_limit, of_attempt, other_of, turned
 from functions._core.records.hedge import Hedge
 from functions._core.records.models import HELD_TICKETS, Flow, Reason, Ticket
-from functions._core.records.values import FlowStatus, TicketStatus, add_time, format_time
+from functions._core.records.values import FlowStatus, TicketStatus, add_time, format_time, milliseconds
 from functions._core.records.worker import NOT_ASKED_FOR, Answer, AssignmentMode, Candidate
 
 EXCLUDED_KEPT = 16
@@ -166,7 +166,7 @@ def spared_until(builder: StepBuilder) -> datetime | None:
 def silent_since(ticket: Ticket, now: datetime) -> Reason:
     """Return why the attempt that the row of a ticket names is over when its time is."""
     since = format_time(ticket.acknowledged_at or now)
-    code, waited = "timed_out", f"within {ticket.sla.timeout_ms} ms of {since}"
+    code, waited = "timed_out", f"within {milliseconds(ticket.timeout)} ms of {since}"
     if ticket.acknowledged_at is not None and now < add_time(ticket.acknowledged_at, ticket.timeout):
         code, waited = "heartbeat_lost", f"nor given a sign of life within {ticket.heartbeat_timeout_ms} ms"
     return Reason(code=code, message=f"worker {ticket.worker_id} has not reported the end {waited}")

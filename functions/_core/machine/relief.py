@@ -11,6 +11,7 @@ from datetime import datetime
 from functions._core.machine.related_tickets import RelatedTickets
 from functions._core.machine.releasing import skipped_with
 from functions._core.machine.step_builder import StepBuilder
+from functions._core.planning.slack import cautious_ms, hopeful_ms
 from functions._core.ports import FlowStore
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, add_time, milliseconds, time_span
@@ -57,7 +58,7 @@ def relieve(builder: StepBuilder, omitted: Ticket, around: RelatedTickets) -> No
         if not ticket.live or ticket.scope != omitted.scope or not known.keys() >= {*ticket.dependants}:
             continue
         after = (known[one] for one in ticket.dependants if known[one].live)
-        tail = max((one.estimated_duration_ms + one.tail_ms for one in after), default=base)
+        tail = max((hopeful_ms(one.estimated_duration_ms, one.prediction) + one.tail_ms for one in after), default=base)
         if tail < ticket.tail_ms:
             known[ticket.ticket_id] = _later(builder, ticket, tail, base, end)
 
@@ -76,15 +77,16 @@ def _later(builder: StepBuilder, ticket: Ticket, tail_ms: int, base_ms: int, end
     before, now = ticket.tail_ms - base_ms, tail_ms - base_ms
     left = milliseconds(end - ticket.sla.deadline)  # that C2 gave to the path after it
     finish = add_time(end, -time_span(left * now // before))
-    estimate = ticket.estimated_duration_ms
-    share = left * (now + estimate) // before
-    start = max(add_time(end, -time_span(share)), add_time(finish, -time_span(estimate)))
+    estimate, prediction = ticket.estimated_duration_ms, ticket.prediction
+    hopeful, cautious = hopeful_ms(estimate, prediction), cautious_ms(estimate, prediction)
+    share = left * (now + cautious) // before
+    start = max(add_time(end, -time_span(share)), add_time(finish, -time_span(cautious)))
     changed = builder.change_ticket(
         ticket,
         tail_ms=tail_ms,
         sla=ticket.sla.but(deadline=max(finish, ticket.sla.deadline)),
         latest_start=max(start, ticket.latest_start),
-        late=ticket.late and time_span(estimate + tail_ms) > builder.flow.sla_deadline - builder.now,
+        late=ticket.late and time_span(hopeful + tail_ms) > builder.flow.sla_deadline - builder.now,
     )
     if changed.status is TicketStatus.WAITING:
         return changed  # it is looked at earlier than it has to be

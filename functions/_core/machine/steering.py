@@ -9,6 +9,7 @@ from typing import Any
 from functions._core.decision.expressions import compiled
 from functions._core.decision.model import SubPlan
 from functions._core.errors import Undeliverable
+from functions._core.learning.guard import guarded
 from functions._core.machine.beginning import (
     ENDS,
     Begun,
@@ -109,7 +110,8 @@ class _Look:
             if self._context.flow.tickets_generated >= MAX_TICKETS:
                 return _hopeless("too_many_tickets", f"the flow has {MAX_TICKETS} tickets already")
             text = await self._ports.store.decision(self._ticket.flow_id)
-            return SubflowRead(text, await self._made_before() if self._ticket.children is not None else {})
+            before = await self._made_before() if self._ticket.children is not None else {}
+            return SubflowRead(text, before, await guarded(self._ports))
         return None
 
     async def _not_wanted(self) -> Reason | None:

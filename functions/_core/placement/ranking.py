@@ -13,14 +13,20 @@ from datetime import datetime, timedelta
 from typing import Literal
 from zlib import crc32
 
+from functions._core.placement.foreseen import LateWith, nobody_late
 from functions._core.placement.pheromones import NO_TRAILS, Trail, Trails
 from functions._core.records.models import Ticket
 from functions._core.records.values import Health, SecurityLevel
-from functions._core.records.worker import OWN_WORKER, TAKE_TICKETS, Candidate, Refusal, Worker
+from functions._core.records.worker import OWN_ANALYST, OWN_WORKER, TAKE_TICKETS, Candidate, Refusal, Worker
 from functions._core.rules import CANDIDATES_PER_TICKET, Rules
 
 NEAR = 0.03
 """Standings that differ by no more than this are equal: the figures behind them are not more exact."""
+
+AS_GOOD = 0.15
+"""Standings that differ by no more than this are those of workers that can be relied on alike: among them, one that
+will be late by its prediction comes after one that will not. A model never prefers a worker that fails, or is silent.
+"""
 
 UNKNOWN = 0.5
 """The score of a part that is not known: neither praise nor blame."""
@@ -75,11 +81,12 @@ def rank(
     now: datetime,
     rules: Rules,
     trails: Trails = NO_TRAILS,
+    late_with: LateWith = nobody_late,
 ) -> Ranking:
     """Rank `workers` for `ticket`; `active` is how many tickets each holds, by worker id, `trails` those of its domain.
 
     Workers that had the ticket before come last. Where nothing tells workers apart, each ticket has an order of its
-    own: a fleet shares the work, not its first few.
+    own: a fleet shares the work, not its first few. Those that are `late_with` it come after others that are as good.
     """
 
     def salt(worker_id: str) -> tuple[bool, int]:
@@ -89,7 +96,9 @@ def rank(
         return ticket.refused_by.get(worker.worker_id) == worker.registration
 
     required, level = ticket.required_capabilities, ticket.security_level
-    return rank_for(required, workers, active, now, rules, salt, level=level, declined=declined, trails=trails)
+    return rank_for(
+        required, workers, active, now, rules, salt, level=level, declined=declined, trails=trails, late_with=late_with
+    )
 
 
 def rank_for(  # noqa: PLR0913 the requirement, the workers, and the order of equals
@@ -103,17 +112,20 @@ def rank_for(  # noqa: PLR0913 the requirement, the workers, and the order of eq
     level: SecurityLevel = SecurityLevel.INTERNAL,
     declined: Callable[[Worker], bool] = lambda _worker: False,
     trails: Trails = NO_TRAILS,
+    late_with: LateWith = nobody_late,
 ) -> Ranking:
     """Rank the `workers` that offer all of `required` and are cleared for `level`.
 
     `salt` may set some back, and decides between equals. Those that have `declined` are left out. `trails` are those of
-    the domain of the work.
+    the domain of the work. Those that are `late_with` it come after others that are `AS_GOOD`; nobody is left out.
     """
     candidates: list[tuple[Candidate, float]] = []
     refusals: list[Refusal] = []
     doubted: list[Worker] = []
     capable = False
     for worker in workers:
+        if worker.worker_id == OWN_ANALYST:
+            continue
         refusal = _refusal(required, level, worker, now, rules)
         if refusal is None and declined(worker):
             refusal = "has refused this ticket, and is asked again only when it registers again"
@@ -130,7 +142,7 @@ def rank_for(  # noqa: PLR0913 the requirement, the workers, and the order of eq
                 candidates.append((candidate, _standing(candidate, trail)))
                 continue
         refusals.append(Refusal(worker_id=worker.worker_id, reason=refusal))
-    return Ranking(_in_order(candidates, salt), tuple(refusals), capable, tuple(doubted))
+    return Ranking(_in_order(candidates, salt, late_with), tuple(refusals), capable, tuple(doubted))
 
 
 def choose(candidates: Sequence[Candidate], taken: Mapping[str, int]) -> Candidate | None:
@@ -254,19 +266,24 @@ def composite(health: float, pheromone: float, telemetry: float) -> float:
 
 
 def _in_order(
-    candidates: Sequence[tuple[Candidate, float]], salt: Callable[[str], tuple[bool, int]]
+    candidates: Sequence[tuple[Candidate, float]], salt: Callable[[str], tuple[bool, int]], late_with: LateWith
 ) -> tuple[Candidate, ...]:
-    """Sort: those not set back, then near equals of the best by load, then by standing; the last say has the score."""
+    """Sort: those not set back, then near equals of the best by load, then by standing; the last say has the score.
+
+    Among those that are about as good as the best, those that will be late come last.
+    """
     if not candidates:
         return ()
     best = max(standing for _, standing in candidates)
 
-    def key(ranked: tuple[Candidate, float]) -> tuple[bool, bool, float, float, int, float, str]:
+    def key(ranked: tuple[Candidate, float]) -> tuple[bool, bool, bool, bool, float, float, int, float, str]:
         candidate, standing = ranked
         near = standing >= best - NEAR
         load = candidate.active / candidate.slots
         set_back, tie = salt(candidate.worker_id)
         first, second = (load, -standing) if near else (-standing, load)
-        return set_back, not near, first, second, tie, -candidate.score, candidate.worker_id
+        good = standing >= best - AS_GOOD
+        late = good and late_with(candidate.worker_id)
+        return set_back, not good, late, not near, first, second, tie, -candidate.score, candidate.worker_id
 
     return tuple(candidate for candidate, _ in sorted(candidates, key=key)[:CANDIDATES_PER_TICKET])

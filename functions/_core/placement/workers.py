@@ -22,7 +22,15 @@ from functions._core.records.values import (
     a_number,
     format_time,
 )
-from functions._core.records.worker import OWN_WORKER, AgentType, AssignmentMode, Worker, WorkerTelemetry
+from functions._core.records.worker import (
+    OWN_AGENTS,
+    OWN_ANALYST,
+    OWN_WORKER,
+    AgentType,
+    AssignmentMode,
+    Worker,
+    WorkerTelemetry,
+)
 from functions._core.rules import Rules
 
 DEFAULT_SLOTS = 10
@@ -219,9 +227,9 @@ def registered(known: Worker | None, registration: Registration, now: datetime, 
 
 
 def refuse_own(worker_id: str) -> None:
-    """Raise `Rejected`, status 403, for a word of somebody else in the name of the platform's own worker."""
-    if worker_id == OWN_WORKER:
-        raise Rejected(f"{OWN_WORKER} is the platform itself", code="reserved_worker", status=403)
+    """Raise `Rejected`, status 403, for a word of somebody else in the name of the platform's own agents."""
+    if worker_id in OWN_AGENTS:
+        raise Rejected(f"{worker_id} is the platform itself", code="reserved_worker", status=403)
 
 
 def own_worker(
@@ -234,6 +242,23 @@ def own_worker(
     if known is not None and all(getattr(known, name) == getattr(row, name) for name in stated):
         return None
     return row.but(delivery=AssignmentMode.PUSH, next_wakeup_at=now + OWN_LOOK)
+
+
+def own_analyst(known: Worker | None, now: datetime, rules: Rules) -> Worker | None:
+    """Return the row of the platform's own analyst as it is heard of now, None where it was heard of just before."""
+    if known is None:
+        said = Registration(worker_id=OWN_ANALYST, delivery=AssignmentMode.PULL, agent_type=AgentType.ANALYST)
+        return registered(None, said, now, rules)
+    if timedelta() <= now - known.last_seen < rules.heartbeat / 2 and known.reported is Health.HEALTHY:
+        return None
+    return known.but(
+        reported=Health.HEALTHY,
+        announced=Health.HEALTHY,
+        beats_owed=0,
+        last_seen=max(now, known.last_seen),
+        next_wakeup_at=now + rules.unhealthy,
+        version=known.version + 1,
+    )
 
 
 def heard(worker: Worker, heartbeat: Heartbeat, now: datetime, rules: Rules) -> Worker:

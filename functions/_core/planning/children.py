@@ -9,11 +9,14 @@ from functions._core.decision.model import Decision, SubPlan, Task, rounds
 from functions._core.decision.reading import read_decision
 from functions._core.errors import Undeliverable
 from functions._core.executors.deploy import undoing_of_item
+from functions._core.learning.guard import Guarded
+from functions._core.planning.slack import cautious_ms
 from functions._core.planning.tickets import Within, ticket_hash, tickets_of
 from functions._core.records.control import Control
 from functions._core.records.json_text import json_size
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.policies import Undo
+from functions._core.records.prediction import Prediction
 from functions._core.records.record import defaults_of
 from functions._core.records.values import TicketStatus, Waiting, add_time, ticket_id_of, time_span
 from functions._core.rules import Rules
@@ -36,6 +39,16 @@ def item_estimate_ms(parent: Ticket) -> int:
     """Return how long one item of a ticket's list is expected to take, in milliseconds."""
     foreach = parent.control.foreach if parent.control else None
     return max(1, parent.estimated_duration_ms // (rounds(foreach.expected_items, foreach) if foreach else 1))
+
+
+def item_prediction(parent: Ticket) -> Prediction | None:
+    """Return what is predicted for one item of a ticket's list; as with estimates, its part of what is for all."""
+    foreach = parent.control.foreach if parent.control else None
+    if parent.prediction is None or foreach is None:
+        return parent.prediction
+    times = rounds(foreach.expected_items, foreach)
+    p50, p90 = (max(1, ms // times) for ms in (parent.prediction.p50_ms, parent.prediction.p90_ms))
+    return parent.prediction.but(p50_ms=p50, p90_ms=p90)
 
 
 def expected_ms(parent: Ticket, total: int) -> int:
@@ -62,7 +75,7 @@ def item_tickets(parent: Ticket, items: Sequence[Any], first: int, since: dateti
     repetition makes the same tickets; nothing has to look at them before `until`.
     """
     control = parent.control or Control()
-    estimate = item_estimate_ms(parent)
+    estimate, predicted = item_estimate_ms(parent), item_prediction(parent)
     made = []
     for index, item in enumerate(items, first):
         name = f"{parent.task_id}[{index}]"
@@ -77,7 +90,8 @@ def item_tickets(parent: Ticket, items: Sequence[Any], first: int, since: dateti
             control=Control(subflow=control.subflow) if control.subflow else None,
             status=TicketStatus.PENDING,
             estimated_duration_ms=estimate,
-            latest_start=max(since, add_time(parent.sla.deadline, -time_span(estimate))),
+            prediction=predicted,
+            latest_start=max(since, add_time(parent.sla.deadline, -time_span(cautious_ms(estimate, predicted)))),
             created_at=since,
             waiting=Waiting.TURN,
             waiting_since=since,
@@ -97,12 +111,14 @@ def _undo_of(parent: Ticket, name: str) -> Undo | None:
     return undo if parameters is undo.parameters else undo.but(parameters=parameters)
 
 
-def subflow_tickets(parent: Ticket, text: bytes, flow: Flow, since: datetime, rules: Rules) -> tuple[Ticket, ...]:
+def subflow_tickets(
+    parent: Ticket, text: bytes, flow: Flow, since: datetime, rules: Rules, guarded: Guarded | None = None
+) -> tuple[Ticket, ...]:
     """Return the tickets of the plan within a ticket; `text` is the decision, and `since` when the parent began."""
     decision, plan = subplan_of(text, parent.control.subflow if parent.control else ())
     # Its tasks share the time that the parent has; late, they share what is left as if it were a moment.
     deadline = max(parent.sla.deadline, add_time(since, timedelta(milliseconds=1)))
-    return tickets_of(plan.tasks, Within(flow, decision, deadline, parent), since, rules)
+    return tickets_of(plan.tasks, Within(flow, decision, deadline, parent, guarded), since, rules)
 
 
 def subplan_of(text: bytes, path: tuple[str, ...]) -> tuple[Decision, SubPlan]:

@@ -199,6 +199,7 @@ BLANK: Mapping[str, Any] = {
         "undo",
         "control",
         "parent",
+        "prediction",
         "children",
         "skipped",
         "turn",

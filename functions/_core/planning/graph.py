@@ -182,8 +182,12 @@ def schedule(tasks: Sequence[Plannable], start: datetime, deadline: datetime) ->
     levels = topological_levels({task.task_id: task.dependencies for task in tasks})
     if len(levels) < len(tasks) or any(d not in by_id for task in tasks for d in task.dependencies):
         raise ValueError("the tasks are not a directed acyclic graph over unique ids")
-    order = [by_id[task_id] for task_id in levels]
-    ends, tails = _longest_paths(order)
+    return timed([by_id[task_id] for task_id in levels], levels, start, deadline)
+
+
+def timed(order: Sequence[Plannable], levels: Mapping[str, int], start: datetime, deadline: datetime) -> Schedule:
+    """Share the time out as `schedule` does, over tasks that are in topological order, with their levels."""
+    ends, tails = longest_paths(order)
     share = _Share(deadline, max(0, milliseconds(deadline - start)), max(ends.values(), default=0))
     timings = {
         task.task_id: share.timing(task, index, levels[task.task_id], ends[task.task_id], tails[task.task_id])
@@ -240,7 +244,21 @@ def _followers(dependencies: Mapping[str, Sequence[str]]) -> dict[str, list[str]
     return followers
 
 
-def _longest_paths(order: Sequence[Plannable]) -> tuple[dict[str, int], dict[str, int]]:
+def longest_path(order: Sequence[Plannable]) -> Sequence[str]:
+    """Return the critical path of tasks in topological order, the last task first."""
+    ends: dict[str, int] = {}
+    for task in order:
+        ends[task.task_id] = task.estimate_ms + max((ends[d] for d in task.dependencies), default=0)
+    by_id = {task.task_id: task for task in order}
+    path: list[str] = []
+    before: Sequence[str] = [*ends]
+    while before:
+        path.append(max(before, key=ends.__getitem__))
+        before = by_id[path[-1]].dependencies
+    return path
+
+
+def longest_paths(order: Sequence[Plannable]) -> tuple[dict[str, int], dict[str, int]]:
     """Return the length of the critical path up to the end of each task, and of the one after it."""
     ends: dict[str, int] = {}
     for task in order:

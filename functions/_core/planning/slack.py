@@ -11,6 +11,7 @@ from itertools import pairwise
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.records.attempts import other_of
 from functions._core.records.models import STANDING_FLOWS, Flow, Ticket
+from functions._core.records.prediction import Prediction
 from functions._core.records.values import (
     FlowStatus,
     Outcome,
@@ -92,8 +93,21 @@ def fits(ticket: Ticket, flow: Flow, start: datetime, rules: Rules) -> bool:
 
 
 def needed(ticket: Ticket) -> timedelta:
-    """Return how long the ticket and the critical path after it take by their estimates."""
-    return time_span(ticket.estimated_duration_ms + ticket.tail_ms)
+    """Return how long the ticket and the critical path after it take by their estimates.
+
+    Where a model acts, it is the more hopeful of estimate and prediction that counts: no prediction gives work up.
+    """
+    return time_span(hopeful_ms(ticket.estimated_duration_ms, ticket.prediction) + ticket.tail_ms)
+
+
+def hopeful_ms(estimate_ms: int, prediction: Prediction | None) -> int:
+    """Return the lesser of estimate and prediction, in milliseconds; the estimate where no model acts."""
+    return estimate_ms if prediction is None or not prediction.acts else min(estimate_ms, prediction.p50_ms)
+
+
+def cautious_ms(estimate_ms: int, prediction: Prediction | None) -> int:
+    """Return how long work takes nine times of ten, in milliseconds; the estimate where no model acts."""
+    return estimate_ms if prediction is None or not prediction.acts else prediction.p90_ms
 
 
 def at_risk_from(flow: Flow, rules: Rules) -> datetime:

@@ -11,11 +11,21 @@ from functions._core.decision.control_checks import has_branches
 from functions._core.decision.model import NOT_UNDONE, Compensation, Decision, Retry, Task
 from functions._core.errors import Undeliverable
 from functions._core.executors.deploy import just_rolls_back
-from functions._core.executors.table import capabilities_for, compensation_for, least_timeout_of
-from functions._core.planning.graph import dependants, schedule
-from functions._core.planning.slack import wakeup_of
+from functions._core.executors.table import capabilities_for, compensation_for
+from functions._core.learning.guard import Guarded
+from functions._core.planning.graph import Schedule, dependants, schedule
+from functions._core.planning.planned_work import (
+    TIMEOUT_FACTOR,
+    capabilities,
+    capabilities_of,
+    expected_of,
+    usual_timeout_ms,
+)
+from functions._core.planning.predicted_schedule import PredictedSchedule, predicted_schedule
+from functions._core.planning.slack import hopeful_ms, wakeup_of
 from functions._core.records.json_text import content_hash
 from functions._core.records.models import Flow, Ticket
+from functions._core.records.ordering import boost_of
 from functions._core.records.policies import (
     Consistency,
     DeliveryMode,
@@ -31,14 +41,12 @@ from functions._core.records.values import (
     RiskBand,
     TaskType,
     Waiting,
+    milliseconds,
     own_ticket_id,
     ticket_id_of,
     time_span,
 )
 from functions._core.rules import Rules
-
-TIMEOUT_FACTOR = 3
-"""Times its estimate that an attempt may take: a slow worker is not a dead one."""
 
 MAX_RETRIES: Mapping[RiskBand, int] = {
     RiskBand.CRITICAL: 5,
@@ -137,13 +145,16 @@ _hashed = attrgetter(*sorted(HASHED_STEERED))
 _hashes: OrderedDict[str, tuple[tuple[object, ...], str]] = OrderedDict()
 
 
-def generate_tickets(flow: Flow, decision: Decision, now: datetime, rules: Rules) -> tuple[Ticket, ...]:
+def generate_tickets(
+    flow: Flow, decision: Decision, now: datetime, rules: Rules, guarded: Guarded | None = None
+) -> tuple[Ticket, ...]:
     """Return the tickets of the decision's plan in stable topological order, ready to be stored.
 
     The time from `now` to the flow's deadline is shared out by `plan.schedule`, which raises `ValueError` for
-    a graph that C1 would have refused.
+    a graph that C1 would have refused. With a model each ticket keeps what that predicts for it.
     """
-    return tickets_of(decision.cognitive_plan.tasks, Within(flow, decision, flow.sla_deadline), now, rules)
+    within = Within(flow, decision, flow.sla_deadline, guarded=guarded)
+    return tickets_of(decision.cognitive_plan.tasks, within, now, rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +166,8 @@ class Within:
     deadline: datetime
     """When all of the tasks have to be done."""
     parent: Ticket | None = None
+    guarded: Guarded | None = None
+    """The model that says how long they take; None where their estimates count."""
 
     @property
     def scope(self) -> str:
@@ -174,6 +187,7 @@ def tickets_of(tasks: Sequence[Task], within: Within, now: datetime, rules: Rule
     own = None if parent else own_ticket_id(decision.decision_id, len(tasks))
     ids = {task_id: own or ticket_id_of(flow.flow_id, within.scope + task_id) for task_id in by_id}
     plan = schedule(tasks, now, within.deadline)
+    found = _timed(tasks, plan, within, now, rules)
     # In a plan with branches each edge says something: what was skipped, or failed, behind it.
     redundant = {} if has_branches(tasks) else plan.redundant(tasks)
     followers = dependants(tasks, redundant)
@@ -182,8 +196,9 @@ def tickets_of(tasks: Sequence[Task], within: Within, now: datetime, rules: Rule
         of_flow |= {"parent": parent.ticket_id, "scope": within.scope}
     after_ms = parent.tail_ms if parent else 0
     tickets = []
-    for task_id, timing in plan.timings.items():
-        task = by_id[task_id]
+    for task_id, timing in found.timings.items():
+        task, predicted = by_id[task_id], found.predictions.get(task_id)
+        tail_ms = found.tails.get(task_id, timing.tail_ms) + after_ms
         # The event that starts the discovery of ready tickets may be lost.
         until = flow.sla_deadline if task.dependencies else now + rules.reemit_after(0)
         ticket = Ticket(
@@ -191,8 +206,8 @@ def tickets_of(tasks: Sequence[Task], within: Within, now: datetime, rules: Rule
             **_of_task(task, within, timing.latest_finish, rules.least_timeout_ms),
             ticket_id=ids[task_id],
             latest_start=timing.latest_start,
-            tail_ms=timing.tail_ms + after_ms,
-            late=time_span(task.estimate_ms + timing.tail_ms + after_ms) > flow.sla_deadline - now,
+            tail_ms=tail_ms,
+            late=time_span(hopeful_ms(task.estimate_ms, predicted) + tail_ms) > flow.sla_deadline - now,
             level=timing.level,
             critical=timing.critical,
             dependencies=tuple(ids[dependency] for dependency in task.dependencies),
@@ -201,6 +216,7 @@ def tickets_of(tasks: Sequence[Task], within: Within, now: datetime, rules: Rule
             waiting=Waiting.DEPENDENCIES if task.dependencies else Waiting.DISCOVERY,
             ready_at=None if task.dependencies else now,
             until=until,
+            prediction=predicted,
             next_wakeup_at=until,
             hash="",
         )
@@ -217,11 +233,15 @@ def priority_score(risk_band: RiskBand, qos: Qos, consumed: float = 0.0) -> floa
 
 
 def score_at(ticket: Ticket, now: datetime) -> float:
-    """Return the ticket's priority score at `now`, or when it ended: it grows as the time to its deadline passes."""
+    """Return the ticket's priority score at `now`, or when it ended: it grows as the time to its deadline passes.
+
+    A predicted overrun raises it, by `MOST_BOOST` at most.
+    """
     moment = now if ticket.live else ticket.completed_at or now
     given = ticket.sla.deadline - ticket.created_at
     consumed = (moment - ticket.created_at) / given if given > timedelta() else 1.0
-    return priority_score(ticket.risk_band, ticket.qos, consumed)
+    boost = boost_of(ticket.prediction, ticket.sla.deadline - now) if ticket.live else 0.0
+    return min(1.0, round(priority_score(ticket.risk_band, ticket.qos, consumed) + boost, 6))
 
 
 def ticket_hash(ticket: Ticket) -> str:
@@ -268,11 +288,6 @@ def check_hash(ticket: Ticket) -> None:
         raise TicketCorrupted(ticket)
 
 
-def capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return capability names as they are compared: lower case, trimmed, sorted, each once."""
-    return tuple(sorted({name.strip().lower() for name in names} - {""}))
-
-
 def _of_flow(flow: Flow, decision: Decision, now: datetime) -> dict[str, Any]:
     """Return the fields that are the same in all tickets of the flow."""
     return {
@@ -304,7 +319,7 @@ def _of_task(task: Task, within: Within, latest_finish: datetime, least_timeout_
         "metadata": task.metadata,
         "template_id": task.template_id,
         "idempotent": task.idempotent,
-        "required_capabilities": _capabilities(task),
+        "required_capabilities": capabilities_of(task),
         "priority": lowered(task.priority or decision.flow_priority, within.flow.budget_verdict),
         "priority_score": priority_score(risk_band, qos),
         "risk_band": risk_band,
@@ -313,12 +328,7 @@ def _of_task(task: Task, within: Within, latest_finish: datetime, least_timeout_
         "qos": qos,
         "sla": Sla(
             deadline=latest_finish,
-            timeout_ms=task.timeout_ms
-            or max(
-                least_timeout_ms,
-                TIMEOUT_FACTOR * task.item_estimate_ms,
-                least_timeout_of(task.task_type, task.parameters),
-            ),
+            timeout_ms=task.timeout_ms or usual_timeout_ms(task, least_timeout_ms),
             max_retries=retries,
         ),
         "retry": DEFAULT_RETRY if task.retry is None else RetryPolicy(**retry.model_dump(exclude={"max_retries"})),
@@ -330,9 +340,16 @@ def _of_task(task: Task, within: Within, latest_finish: datetime, least_timeout_
     }
 
 
-def _capabilities(task: Task) -> tuple[str, ...]:
-    """Return what a worker has to offer for a task: what it asks for, and the executor that it names."""
-    return capabilities((*task.required_capabilities, *capabilities_for(task.task_type, task.parameters)))
+def _timed(tasks: Sequence[Task], plan: Schedule, within: Within, now: datetime, rules: Rules) -> PredictedSchedule:
+    """Return the shares of the time, and what is predicted: by estimates, or by a model that acts."""
+    guarded, decision = within.guarded, within.decision
+    if guarded is None:
+        return PredictedSchedule(plan.timings, {}, {})
+    sla_ms = milliseconds(within.flow.sla_deadline - within.flow.received_at)
+    expected = expected_of(tasks, plan, decision, guarded, sla_ms, now, scope=within.scope)
+    least_ms = rules.least_timeout_ms
+    timeouts = {task.task_id: usual_timeout_ms(task, least_ms) for task in tasks if task.timeout_ms is None}
+    return predicted_schedule(tasks, plan, expected, timeouts, now, within.deadline)
 
 
 DEFAULT_RETRY = RetryPolicy()

@@ -11,7 +11,7 @@ from typing import Any
 
 from functions._core.records.control import Children, Control
 from functions._core.records.hedge import Hedge
-from functions._core.records.ordering import precedence_of, urgency_of
+from functions._core.records.ordering import boost_of, precedence_of, urgency_of
 from functions._core.records.policies import BudgetVerdict, Concurrency, Qos, RetryPolicy, Sla, Undo
 from functions._core.records.prediction import FlowPrediction, Prediction
 from functions._core.records.record import Record, fields_of
@@ -290,9 +290,9 @@ class Ticket(Record):
     emissions: int = 0
     """How often its discovery was asked for again since the last assignment; each event gets a new id."""
     latest_start: Timestamp
-    """When it must start at the latest, by estimates, so that the flow meets its deadline."""
+    """When it must start at the latest, by estimates or by p90, so that the flow meets its deadline."""
     tail_ms: int = 0
-    """Length of the critical path of estimates after it, in milliseconds."""
+    """Length of the critical path after it, in milliseconds: by estimates, or by p50 where that is less."""
     announced: SlackState = SlackState.ON_TRACK
     """The slack state that was announced last, so that each change is announced once."""
     late: bool = False
@@ -358,8 +358,9 @@ class Ticket(Record):
 
     @property
     def timeout(self) -> timedelta:
-        """How long a worker may take, from its acknowledgement on."""
-        return time_span(self.sla.timeout_ms)
+        """How long a worker may take, from its acknowledgement on: a prediction may give it longer."""
+        longer = None if self.prediction is None else self.prediction.timeout_ms
+        return time_span(max(self.sla.timeout_ms, longer or 0))
 
     @property
     def urgency(self) -> Timestamp:
@@ -368,8 +369,12 @@ class Ticket(Record):
 
     @property
     def precedence(self) -> int:
-        """The number that orders the tickets that are equally urgent, the lowest first."""
-        return precedence_of(self.priority_score, self.priority)
+        """The number that orders the tickets that are equally urgent, the lowest first.
+
+        The boost is that at the latest start: stores keep the number, and the same urgency means the same moment.
+        """
+        boost = boost_of(self.prediction, self.sla.deadline - self.latest_start) if self.prediction else 0.0
+        return precedence_of(self.priority_score + boost, self.priority)
 
     @property
     def order(self) -> tuple[Timestamp, int, str]:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from functions._core.records.prediction import Prediction
 from functions._core.records.values import Priority, add_time
 
 SCORES = 1_000_000
@@ -21,6 +22,23 @@ More steps would let a few seconds decide between tickets that have hours.
 
 BEHIND = timedelta(days=36_525)
 """A century: added to the latest start of a late ticket, so that all late tickets come last, in the same order."""
+
+
+MOST_BOOST = 0.2
+"""How much a predicted overrun adds to a priority score at most: 20 points of 100."""
+
+
+def boost_of(prediction: Prediction | None, left: timedelta) -> float:
+    """Return how much is added to the priority score of work that has `left`, 0 to `MOST_BOOST`.
+
+    Nothing where it is likely to be done in time, all of it where it takes twice the time that it has, or has none.
+    """
+    if prediction is None or not prediction.acts:
+        return 0.0
+    if left <= timedelta():
+        return MOST_BOOST
+    overrun = prediction.p50_ms / (left / timedelta(milliseconds=1)) - 1
+    return round(MOST_BOOST * min(1.0, max(0.0, overrun)), 6)
 
 
 def urgency_of(latest_start: datetime, created_at: datetime, *, late: bool) -> datetime:

@@ -12,6 +12,10 @@ class Prediction(Record):
     """Milliseconds within which nine tenths of such work is done, `p50_ms` or more."""
     model: str
     """The version of the model."""
+    acts: bool = False
+    """Whether the ticket's place in the order of work, its share of the time and its timeout follow it."""
+    timeout_ms: int | None = None
+    """How long an attempt may take by it, in milliseconds, where that is longer than `sla.timeout_ms`."""
 
 
 class FlowPrediction(Record):

@@ -21,6 +21,12 @@ OWN_WORKER = "flowc:executors"
 """The worker that the platform is itself, for the executors of `FLOWC_EXECUTORS`; nobody else may have its id. It is
 told of its tickets by events, and never silent: whether it does its work, its circuit breaker says."""
 
+OWN_ANALYST = "flowc:analysts"
+"""The agent that the platform is itself while it looks through its history; it gets no tickets."""
+
+OWN_AGENTS = frozenset({OWN_WORKER, OWN_ANALYST})
+"""Ids of agents that nobody else may have."""
+
 NOT_ASKED_FOR = "not_asked_for"
 """Why a ticket is taken from a worker that asks for its tickets, and has not done so in time."""
 
