@@ -9,7 +9,7 @@ from functions._core.events.envelope import CloudEvent, type_of
 from functions._core.machine.step_builder import derived_id
 from functions._core.records.attempts import work_key
 from functions._core.records.models import Ticket
-from functions._core.records.values import JsonObject, TaskType, Timestamp, format_time
+from functions._core.records.values import JsonObject, TaskType, Timestamp, format_time, milliseconds
 
 TOKEN_GRACE = timedelta(hours=1)
 """One hour: a report that comes so long after the attempt's timeout is still read, and answered 'superseded'."""
@@ -103,7 +103,7 @@ def assignment_data(ticket: Ticket, attempt: int, parameters: Mapping[str, Any])
         },
         "parameters": parameters,
         "sla_deadline": format_time(ticket.sla.deadline),
-        "timeout_ms": ticket.sla.timeout_ms,
+        "timeout_ms": milliseconds(ticket.timeout),
         "heartbeat_timeout_ms": ticket.heartbeat_timeout_ms,
         "estimated_duration_ms": ticket.estimated_duration_ms,
         "attempt": attempt,

@@ -36,11 +36,13 @@ from functions._core.events.healing import (
     HealingDue,
     IncidentEnded,
 )
+from functions._core.events.insights import ANALYZED, OPERATIONAL, STRATEGIC
 from functions._core.events.jobs import JOB_DUE, JOB_LEAKED, JobDue, JobLeaked
 from functions._core.events.pipelines import RESULTS, PipelineResult
 from functions._core.events.policies import APPLIED, DUE, PolicyApplied, PolicyDue
 from functions._core.events.reports import Report
 from functions._core.events.slo_data import BudgetUpdated, FreezeTold, SloViolated
+from functions._core.insights.insight import Insight
 from functions._core.placement.breaker import Suspension
 from functions._core.placement.signals import DEPOSITED, PheromoneDeposited
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration
@@ -74,14 +76,15 @@ HELPER = "the server of FLOWC_HEALING_URL"
 """Receivers that are no function, by their names in the catalogue."""
 
 FLOW, TICKET, WORKER, EITHER = "flow id", "ticket id", "worker id", "flow or ticket id"
-SUBSCRIPTION, AGENT, SLO, FREEZE = "subscription id", "agent id", "SLO id", "freeze id"
+SUBSCRIPTION, AGENT, SLO, FREEZE, INSIGHT = "subscription id", "agent id", "SLO id", "freeze id", "insight id"
 """The kinds of ids that an event may have as its subject."""
 
 ENDS = "publish_telemetry, enforce_sla"
 """The functions that may end a flow: C6, or the clock when the sink is away."""
 
 TICKED = (
-    "enforce_sla, track_workers, calculate_budgets, enforce_freezes, reconcile_resources, heal_incident, run_executor"
+    "enforce_sla, track_workers, calculate_budgets, enforce_freezes, reconcile_resources, heal_incident, run_executor, "
+    "learn, analyze"
 )
 """The functions that act as time passes."""
 
@@ -351,6 +354,9 @@ CATALOGUE: Sequence[EventType] = (
     EventType("sla.slo.violated", SloViolated, CALCULATES, SUBSCRIBERS, SLO, "More errors came than are allowed."),
     EventType("sla.freeze.activated", FreezeTold, FREEZES, SUBSCRIBERS, FREEZE, "A freeze has begun."),
     EventType("sla.freeze.resolved", FreezeTold, FREEZES, SUBSCRIBERS, FREEZE, "A freeze has ended."),
+    EventType(ANALYZED, Insight, "analyze", SUBSCRIBERS, INSIGHT, "A problem was found, or is more urgent."),
+    EventType(STRATEGIC, Insight, "analyze", SUBSCRIBERS, INSIGHT, "The same, where it is for those who decide."),
+    EventType(OPERATIONAL, Insight, "analyze", SUBSCRIBERS, INSIGHT, "The same, where it is about flows that run."),
     EventType(
         "subscription.tested",
         SubscriptionTested,

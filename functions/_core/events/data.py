@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from functions._core.records.models import Reason
+from functions._core.records.prediction import FlowPrediction
 from functions._core.records.values import (
     FlowStatus,
     Health,
@@ -280,6 +281,8 @@ class TelemetryFrame(Model):
     """From the reception of the decision to the outcome, in milliseconds."""
     critical_path_ms: int | None
     """Length of the critical path by estimates, in milliseconds."""
+    prediction: FlowPrediction | None = None
+    """How the flow was expected to go; only where something is predicted."""
     tickets_generated: int
     """How many tickets the plan has."""
     tickets_by_status: Mapping[TicketStatus, int]

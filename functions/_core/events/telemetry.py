@@ -10,6 +10,7 @@ from functions._core.machine.step_builder import derived_id
 from functions._core.machine.tables import ENDED_FLOWS
 from functions._core.planning.slack import closed_at, deadline_at
 from functions._core.records.models import Flow, Phase, Reason, Ticket
+from functions._core.records.record import as_json
 from functions._core.records.values import FlowStatus, Outcome, SlackState, TicketStatus, format_time, milliseconds
 
 STEPS: Sequence[tuple[str, str]] = (
@@ -160,6 +161,7 @@ def telemetry_of(flow: Flow, tickets: Sequence[Ticket | TicketFacts], now: datet
         "sla_violated": flow.outcome is Outcome.TIMED_OUT or _late(flow, flow.phase.entered_at),
         "duration_ms": milliseconds(flow.phase.entered_at - flow.received_at),
         "critical_path_ms": flow.critical_path_ms,
+        **({} if flow.prediction is None else {"prediction": as_json(flow.prediction)}),
         "tickets_generated": flow.tickets_generated,
         "tickets_by_status": dict(flow.tally),
         "tickets_compensated": flow.tally.get(TicketStatus.COMPENSATED, 0),

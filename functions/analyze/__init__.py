@@ -1,0 +1,1 @@
+"""Finds problems in the history of flows, and makes insights of them."""
