@@ -7,7 +7,14 @@ from typing import Any
 from functions._hosts.grpc.calls import Caller, RefusedCall
 from functions._hosts.grpc.methods import Asked, Method, absent
 
-SERVICES = frozenset({"", "ticket_service.TicketService", "neural_hive.service_registry.ServiceRegistry"})
+SERVICES = frozenset(
+    {
+        "",
+        "ticket_service.TicketService",
+        "neural_hive.service_registry.ServiceRegistry",
+        "analyst_agent.AnalystAgentService",
+    }
+)
 
 
 async def check(asked: Asked, caller: Caller) -> dict[str, Any]:

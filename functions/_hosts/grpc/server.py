@@ -8,13 +8,14 @@ from grpc.aio import server as new_server
 
 from functions._core.errors import Unavailable
 from functions._engine.settings import Settings
-from functions._hosts.grpc import health, registry, tickets
+from functions._hosts.grpc import analysts, health, registry, tickets
 from functions._hosts.grpc.methods import Door, service
 from functions._observability.http_metrics import AsgiApp
 
 SERVICES = {
     "ticket_service.TicketService": tickets.METHODS,
     "neural_hive.service_registry.ServiceRegistry": registry.METHODS,
+    "analyst_agent.AnalystAgentService": analysts.METHODS,
     "grpc.health.v1.Health": health.METHODS,
 }
 """Methods by the full name of their service in `events/proto`."""
