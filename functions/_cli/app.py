@@ -80,6 +80,18 @@ class Commands(LazyGroup):
         CommandEntry(FLOWS, "why", f"{ROOM}.flow_commands:why", "Say what a flow or a ticket waits for."),
         CommandEntry(
             FLOWS,
+            "what-changed",
+            f"{ROOM}.what_changed_command:what_changed",
+            "Say what made a flow slow, late or fail, compared with the flows before it.",
+        ),
+        CommandEntry(
+            FLOWS,
+            "predictions",
+            f"{ROOM}.what_changed_command:predictions",
+            "List predictions of ended tickets beside what happened, and how good they were.",
+        ),
+        CommandEntry(
+            FLOWS,
             "stuck",
             f"{ROOM}.stuck_command:stuck",
             "List what waits across all flows, and for what, the worst slack first.",
@@ -94,6 +106,18 @@ class Commands(LazyGroup):
             FLOWS, "jobs", f"{ROOM}.jobs_command:jobs", "List jobs of executors, and those that nobody could end."
         ),
         CommandEntry(FLOWS, "sla", f"{ROOM}.sla_commands:sla", "Act on flows that are at risk or late."),
+        CommandEntry(
+            FLOWS,
+            "export",
+            f"{ROOM}.export_command:export",
+            "Write flows that have ended, or their tickets, as a table.",
+        ),
+        CommandEntry(
+            FLOWS,
+            "aggregate",
+            f"{ROOM}.aggregate_command:aggregate",
+            "Print the statistics of a folder with exported history.",
+        ),
         CommandEntry(
             FLOWS, "passport", f"{ROOM}.passport_commands:passport", "Save what was done in a flow as a signed file."
         ),
@@ -157,6 +181,18 @@ class Commands(LazyGroup):
         CommandEntry(EVENTS, "incidents", f"{ROOM}.audit_command:incidents", "List what went wrong."),
         CommandEntry(
             EVENTS, "heal", f"{ROOM}.heal_commands:heal", "Heal incidents by playbooks, and see what they have done."
+        ),
+        CommandEntry(
+            EVENTS,
+            "insights",
+            f"{ROOM}.insights_commands:insights",
+            "See what was found in the history of flows, and what to do about it.",
+        ),
+        CommandEntry(
+            EVENTS,
+            "models",
+            f"{ROOM}.model_commands:models",
+            "See the models that say how long work takes, train and promote them.",
         ),
         CommandEntry(
             EVENTS,

@@ -11,7 +11,17 @@ from functions._cli.pages import say_page
 if TYPE_CHECKING:
     from functions._cli.wire import JsonObject
 
-CASES = ("not-starting", "no-tickets", "empty-discovery", "unpublished", "sla", "telemetry", "buffer", "hmac")
+CASES = (
+    "not-starting",
+    "no-tickets",
+    "empty-discovery",
+    "unpublished",
+    "sla",
+    "telemetry",
+    "buffer",
+    "hmac",
+    "learning",
+)
 """The cases in the order of a flow; a test compares them with those of the platform."""
 
 EXECUTOR = "executor"

@@ -27,6 +27,9 @@ async def verdict_on(client: PlatformClient, flow_id: str) -> int:
     flow = await _decided(client, flow_id)
     if flow is None:
         return 0
+    if flow.get("prediction"):
+        model, probability = clean(flow["prediction"]["model"]), flow["prediction"]["probability"]
+        say(f"it meets its deadline with a probability of {probability:.0%}, by model {model}")
     for warning in flow["warnings"]:
         say(f"warning: {clean(warning['message'])} ({clean(warning['code'])})")
     if REJECTED in {flow["status"], flow["outcome"]}:

@@ -100,8 +100,7 @@ def circumstances(entry: Mapping[str, Any]) -> str:
 def _facts(detail: Mapping[str, Any]) -> Iterator[str]:
     if "tasks" in detail:
         yield f"{counted(detail['tasks'], 'task')} in {counted(detail.get('levels', 1), 'level')}"
-    if detail.get("critical_path_ms"):
-        yield f"critical path {took(detail['critical_path_ms'])}"
+    yield from _prospects(detail)
     if "tickets" in detail:
         yield counted(detail["tickets"], "ticket")
     if "outcome" in detail:
@@ -119,6 +118,13 @@ def _facts(detail: Mapping[str, Any]) -> Iterator[str]:
         yield f"by {clean(detail['requested_by'])}"
     reasons: Sequence[Mapping[str, Any]] = detail.get("reasons") or ()
     yield from filter(None, (reason_of(detail), *(reason_of({"reason": reason}) for reason in reasons)))
+
+
+def _prospects(detail: Mapping[str, Any]) -> Iterator[str]:
+    if detail.get("critical_path_ms"):
+        yield f"critical path {took(detail['critical_path_ms'])}"
+    if detail.get("prediction"):
+        yield f"in time with a probability of {detail['prediction']['probability']:.0%}"
 
 
 def _awaited(detail: Mapping[str, Any]) -> Iterator[str]:

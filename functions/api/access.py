@@ -43,7 +43,9 @@ SESSION = "/api/v1/session"
 """Whoever signs in has no credential yet."""
 
 SCHEMAS = frozenset(f"/schemas/{name}.json" for name in ("plan", "decision", "slo-definition", "sla-policy"))
-OPEN = frozenset({"/health", "/ready", "/.well-known/jwks.json", "/.well-known/agent-card.json", *SCHEMAS, SESSION})
+OPEN = frozenset(
+    {"/health", "/live", "/ready", "/.well-known/jwks.json", "/.well-known/agent-card.json", *SCHEMAS, SESSION}
+)
 """Whoever watches over the platform has no key, and learns no more than whether it works; public keys are public, as
 are schemas, which editors fetch.
 """

@@ -11,7 +11,7 @@ from functions._core.placement.discovery import Query as Asked
 from functions._core.placement.discovery import discover
 from functions._core.placement.ranking import breaker_of, health_of
 from functions._core.placement.workers import Heartbeat, Registration
-from functions._core.planning.tickets import capabilities
+from functions._core.planning.planned_work import capabilities
 from functions._core.records.json_text import parse_json
 from functions._core.records.set_aside import LISTED, RecordKind
 from functions._core.records.values import Health

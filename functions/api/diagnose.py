@@ -19,7 +19,8 @@ from functions._core.planning.slack import missed
 from functions._core.records.dead_letters import REFUSED_BY_SINK, SINK_UNAVAILABLE, DeadLetter
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.values import FlowStatus, Health, Model, TicketStatus, Timestamp, Waiting
-from functions._core.records.worker import Worker
+from functions._core.records.worker import TAKE_TICKETS, Worker
+from functions.api.diagnose_learning import learning
 from functions.api.documents import problems
 from functions.api.routes import Routes
 from functions.api.services import ApiServices, Services
@@ -73,7 +74,7 @@ class _Findings:
 async def diagnose(services: Services, case: str) -> Diagnosis:
     """Answer a question of troubleshooting, by its name.
 
-    empty-discovery, telemetry, no-tickets, not-starting, hmac, unpublished, sla or buffer.
+    empty-discovery, telemetry, no-tickets, not-starting, hmac, unpublished, sla, buffer or learning.
     """
     look = CASES.get(case)
     if look is None:
@@ -92,7 +93,7 @@ async def diagnose(services: Services, case: str) -> Diagnosis:
 
 async def _empty_discovery(services: ApiServices, found: _Findings) -> None:
     ports, now = services.ports, services.ports.clock.now()
-    workers = await ports.registry.workers()
+    workers = [one for one in await ports.registry.workers() if one.agent_type in TAKE_TICKETS]
     register = "start a worker: `flowc worker`, or POST /api/v1/workers; it has to send a heartbeat every 30 s"
     if not workers:
         found.problem("No worker is registered.", register)
@@ -335,5 +336,6 @@ CASES: Mapping[str, Callable[[ApiServices, _Findings], Awaitable[None]]] = {
     "unpublished": _unpublished,
     "sla": _sla,
     "buffer": _buffer,
+    "learning": learning,
 }
 """The cases by their names; each is a chapter of a troubleshooting guide."""

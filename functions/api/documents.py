@@ -26,6 +26,7 @@ from functions._core.webhooks.subscription import SubscriptionForm
 from functions.api import problems as problem_documents
 from functions.api.agent_forms import AgentForm, AgentsWanted, CardForm, DrainForm
 from functions.api.alert_forms import AlertMessage
+from functions.api.analytics_forms import AnalysisQuery, AnomalyForm, CorrelationForm, TrendForm
 from functions.api.calculation_forms import CostForm, SimulationForm
 from functions.api.forms import (
     AdjustForm,
@@ -42,9 +43,11 @@ from functions.api.forms import (
     Wanted,
 )
 from functions.api.healing_forms import RehearsalForm
+from functions.api.insight_forms import InsightQuery
 from functions.api.links import add_links
 from functions.api.pipeline_forms import PipelineForm
 from functions.api.schedule_forms import BackfillForm, SchedulePause
+from functions.api.semantic_forms import ClusterForm, DriftForm, OutlierForm, SimilarityForm, TextSearchForm
 from functions.api.slo_forms import SLO_FORMS
 from functions.api.ticket_forms import RetryForm, StatusChange
 from functions.api.tool_forms import RpcMessage, ToolCallForm
@@ -228,6 +231,16 @@ BODIES: tuple[type[BaseModel], ...] = (
     TemplateForm,
     PipelineForm,
     RpcMessage,
+    InsightQuery,
+    AnalysisQuery,
+    AnomalyForm,
+    TrendForm,
+    CorrelationForm,
+    SimilarityForm,
+    TextSearchForm,
+    ClusterForm,
+    DriftForm,
+    OutlierForm,
     *(entry.model for entry in TAKEN),
 )
 """The bodies that routes read by hand, and the data of the events that they take."""

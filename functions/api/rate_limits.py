@@ -11,7 +11,7 @@ from functions._core.records.principal import Principal, Role
 from functions.api.access import SAFE, Asgi, Message, Receive, Send
 from functions.api.problems import problem
 
-UNLIMITED = frozenset({"/health", "/ready", "/metrics"})
+UNLIMITED = frozenset({"/health", "/live", "/ready", "/metrics"})
 """Whoever watches over the platform must see it when it is flooded, too."""
 
 WORKERS = ("/api/v1/workers", "/api/v1/agents", "/api/v1/tasks")

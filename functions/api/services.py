@@ -22,6 +22,7 @@ from functions._core.records.json_text import Parse, parse_json
 from functions._core.records.principal import ApiKey, Principal, Role
 from functions._core.rules import Rules
 from functions.api.access import Authenticate
+from functions.api.analyst_state import AnalystState
 from functions.api.change_feed import ChangeFeed
 from functions.api.freeze_reader import RecentFreezes
 from functions.api.metrics_state import MetricsState
@@ -34,6 +35,7 @@ MAX_HELD = 64 * 1024 * 1024
 MAX_WATCHERS = 64
 MAX_FOLLOWERS = 256
 MAX_TOOL_CALLS = 32
+MAX_ANALYSES = 16
 
 
 class Held:
@@ -119,6 +121,10 @@ def _unmoved() -> int:
 def _no_key() -> PassportSigner | None:
     """Return no key."""
     return None
+
+
+def _uncounted(_source: str, _seconds: float, _status: str) -> None:
+    """Count nothing."""
 
 
 def _unobserved(_query_name: str, _seconds: float, _failure: str | None) -> None:
@@ -316,7 +322,9 @@ class ApiServices:
     read last, and `freezes_moved` counts how often this process has changed some; `metrics_state` is how the server
     of metrics stood last. `calculate` returns the answer of a `simulation` or a `cost`; None: not here.
     `passport_key` returns the key that signs passports; None: there is none. `tool_calls` counts the calls of
-    registered tools that are under way.
+    registered tools that are under way, `analyses` the texts and figures that are being analysed. `analysts` is what
+    was read for them last, `learns` which functions look at history here; `source_asked` is told of each source of an
+    analysis: its name, its seconds, and `ok` or why it said nothing.
     """
 
     ports: Ports
@@ -362,6 +370,12 @@ class ApiServices:
     passport_key: Callable[[], PassportSigner | None] = _no_key
     passports: OneAtATime = field(default_factory=OneAtATime)
     tool_calls: Watchers = field(default_factory=partial(Watchers, MAX_TOOL_CALLS, MAX_TOOL_CALLS // 2, "call tools"))
+    analyses: Watchers = field(
+        default_factory=partial(Watchers, MAX_ANALYSES, MAX_ANALYSES // 2, "have things analysed")
+    )
+    analysts: AnalystState = field(default_factory=AnalystState)
+    learns: Mapping[str, bool] = field(default_factory=dict)
+    source_asked: Callable[[str, float, str], None] = _uncounted
 
 
 def services_of(request: Request) -> ApiServices:

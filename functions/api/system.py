@@ -36,6 +36,12 @@ class HealthView(Model):
     consumer: ConsumerState
 
 
+class LivenessView(Model):
+    """That the process answers."""
+
+    status: Literal["live"]
+
+
 @router.get("/health")
 async def get_health(services: Services) -> HealthView:
     """Return that the process answers, its version and the state of its consumer. Asks nobody for it."""
@@ -47,6 +53,12 @@ async def get_health(services: Services) -> HealthView:
         last_decision_at=state.last_decision_at,
     )
     return HealthView(status="ok", version=services.version, consumer=consumer)
+
+
+@router.get("/live")
+async def get_liveness() -> LivenessView:
+    """Return that the process answers. Asks nobody for it."""
+    return LivenessView(status="live")
 
 
 @router.get("/ready", responses=problems(503))

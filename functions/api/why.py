@@ -15,6 +15,7 @@ from functions._core.explain.ticket import Explanation
 from functions._core.explain.unreadable import explain_unreadable, with_unreadable
 from functions._core.healing.stored import runs_of
 from functions._core.jobs.records import jobs_of
+from functions._core.placement.foreseen import late_with, model_for
 from functions._core.placement.limits import TICKETS, begins, lines_of, places, room_for, tenant_of
 from functions._core.placement.pheromones import domain_of
 from functions._core.placement.ranking import rank
@@ -97,7 +98,8 @@ async def _why_ticket(services: ApiServices, ticket: Ticket) -> WhyView:
     workers: Sequence[Worker] = ()
     if ticket.status is TicketStatus.PENDING:
         workers = await ports.registry.workers()
-        ranking = rank(ticket, workers, await ports.ticket_counts.active(), now, services.rules, trails)
+        late = late_with(ticket, await model_for([ticket], ports), now)
+        ranking = rank(ticket, workers, await ports.ticket_counts.active(), now, services.rules, trails, late)
         ticket = ticket.but(candidates=ranking.candidates, refusals=ranking.refusals)
     elif ticket.worker_id is not None:
         with suppress(Unreadable):

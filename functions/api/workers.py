@@ -6,7 +6,7 @@ from fastapi import Query, Request, Response
 
 from functions._core.placement.ranking import health_of, rank_for
 from functions._core.placement.workers import Heartbeat, Registration
-from functions._core.planning.tickets import capabilities
+from functions._core.planning.planned_work import capabilities
 from functions._core.records.record import fields_of
 from functions._core.records.set_aside import LISTED, RecordKind
 from functions._core.records.values import Health

@@ -24,7 +24,7 @@ BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 LARGEST = 150_000
 """Bytes of all files together as a browser receives them, which takes them compressed."""
 
-LARGEST_ON_DISK = 188_500
+LARGEST_ON_DISK = 206_000
 """Bytes of all files together as they are."""
 
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())

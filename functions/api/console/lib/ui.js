@@ -7,8 +7,8 @@ import { count, counted, local, now, span, when } from './format.js';
 /** The tone (a class of style.css) of a status of a flow, ticket, worker, breaker or slack. */
 const TONES = {
   good: ['completed', 'healthy', 'on_track', 'closed', 'ok', 'compensated'],
-  bad: ['failed', 'timed_out', 'rejected', 'unhealthy', 'breached', 'open', 'problem', 'critical', 'exhausted', 'fast'],
-  warn: ['at_risk', 'awaiting_approval', 'paused', 'degraded', 'half_open', 'waiting', 'compensating', 'warning', 'elevated'],
+  bad: ['failed', 'timed_out', 'rejected', 'unhealthy', 'breached', 'open', 'problem', 'critical', 'bad', 'exhausted', 'fast'],
+  warn: ['at_risk', 'awaiting_approval', 'paused', 'degraded', 'half_open', 'waiting', 'compensating', 'warning', 'elevated', 'high', 'warn'],
   busy: ['executing', 'running', 'assigned', 'validating', 'generating', 'publishing', 'in_progress'],
 };
 const TONE_OF = Object.fromEntries(Object.entries(TONES).flatMap(([tone, words]) => words.map((word) => [word, tone])));
@@ -22,7 +22,7 @@ export const badge = (word, text = words(word)) => h('span', { class: `badge ${t
 
 export const link = (to, ...content) => h('a', { href: to }, ...content);
 /** Addresses of pages, and links to them. */
-export const to = { flow: (id) => path`/console/flows/${id}`, ticket: (id) => path`/console/tickets/${id}`, worker: (id) => path`/console/workers/${id}`, slo: (id) => path`/console/slos/${id}` };
+export const to = { flow: (id) => path`/console/flows/${id}`, ticket: (id) => path`/console/tickets/${id}`, worker: (id) => path`/console/workers/${id}`, slo: (id) => path`/console/slos/${id}`, insight: (id) => path`/console/insights/${id}` };
 export const flowLink = (id, text) => link(to.flow(id), text ?? h('code', id.slice(0, 8)));
 export const ticketLink = (id, text) => link(to.ticket(id), text ?? h('code', id.slice(0, 8)));
 export const workerLink = (id) => (id ? link(to.worker(id), id) : '–');

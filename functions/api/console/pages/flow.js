@@ -4,15 +4,17 @@ import { commandButtons, isOpen } from '../lib/commands.js';
 import { h } from '../lib/dom.js';
 import { count, percent, span, when } from '../lib/format.js';
 import { graph } from '../lib/graph.js';
+import { predicted } from '../lib/predicted.js';
 import { Run } from '../lib/run.js';
 import { timeline } from '../lib/timeline.js';
 import { asCommands, badge, because, empty, facts, link, panel, slaBar, tabs, tally, tone, trouble, words } from '../lib/ui.js';
+import { changed } from './flow/changed.js';
 import { compare } from './flow/compare.js';
 import { data } from './flow/data.js';
 import { history } from './flow/history.js';
 
-const TABS = [['graph', 'Graph'], ['timeline', 'Timeline'], ['history', 'History'], ['data', 'Data and logs'], ['compare', 'Compare']];
-const VIEWS = { graph: (ctx, run) => graph(ctx, run), timeline, history, data, compare };
+const TABS = [['graph', 'Graph'], ['timeline', 'Timeline'], ['history', 'History'], ['data', 'Data and logs'], ['compare', 'Compare'], ['changed', 'What changed?']];
+const VIEWS = { graph: (ctx, run) => graph(ctx, run), timeline, history, data, compare, changed };
 
 export const page = {
   live: ({ flow_id: id }, run) => id === run?.id,
@@ -32,7 +34,7 @@ export const page = {
     return [
       run.error && trouble(run.error, ctx.reload), head(run, ctx), why ? because('Why', why, isOpen(flow) ? (flow.announced === 'on_track' ? 'waiting' : flow.announced) : flow.status) : panel('Why', h('p.loading', 'Asking…')), steps(flow), tabs(ctx, 'tab', TABS, tab),
       known < all && !run.complete && h('p.soft.small', { role: 'status' }, `Reading tickets: ${count(known)} of ${count(all)}`),
-      known || tab === 'data' || tab === 'history' ? h('div.grid-1', { key: tab }, VIEWS[tab](ctx, run))
+      known || ['data', 'history', 'changed'].includes(tab) ? h('div.grid-1', { key: tab }, VIEWS[tab](ctx, run))
         : run.complete && empty('No tickets', flow.status === 'AWAITING_APPROVAL' ? 'They are made when a person has approved the flow.' : 'C2 makes them from a plan that C1 has found valid.'),
     ];
   },
@@ -46,7 +48,7 @@ function head(run, ctx) {
     h('div.row', h('h1.grow.text', flow.plan_id ?? flow.decision_id), badge(flow.status), slaBar(flow)),
     tally(counts, flow.tickets_generated), told(flow.reasons, 'bad'), told(flow.warnings, 'warn'),
     facts([['Priority', words(flow.priority)], ['Risk', words(flow.risk_band)], ['Critical path', critical(run)], ['Deadline', when(flow.sla_deadline)], ['Started', when(flow.received_at, { ago: true })],
-      ['Took', flow.ended_at && span(flow.total_duration_ms)], ['Retries', flow.retries || null],
+      ['Took', flow.ended_at && span(flow.total_duration_ms)], ['Predicted', predicted(flow.prediction, flow.ended_at && flow.total_duration_ms)], ['Retries', flow.retries || null],
       ...['decision_id', 'intent_id', 'flow_id'].map((name) => [words(name).replace(' id', ''), flow[name] && h('code', flow[name])]),
       ['Labels', Object.entries(flow.labels).map((pair) => link(`/console/flows?label=${encodeURIComponent(pair.join(':'))}`, h('span.badge', pair.join(': '))))]]),
     h('div.row', commandButtons('flow', [flow], ctx.reload), asCommands([`flowc show ${id}`, `flowc why ${id}`, `flowc logs ${id}`, `flowc replan ${id} plan.json --dry-run`], `flows/${id}`)));

@@ -5,6 +5,7 @@ import { commandButtons } from '../lib/commands.js';
 import { decide } from '../lib/decide.js';
 import { h } from '../lib/dom.js';
 import { bytes, now, percent, span } from '../lib/format.js';
+import { predicted } from '../lib/predicted.js';
 import { ENDED, segments } from '../lib/run.js';
 import { bars, legend, scaled, sumsOf } from '../lib/timeline.js';
 import { asCommands, badge, because, button, copy, facts, flowLink, json, labels, link, panel, parts, since, table, ticketLink, to, words, workerLink } from '../lib/ui.js';
@@ -52,7 +53,7 @@ function timing({ ticket, entries, near }) {
   const x = scaled(from, Math.max(deadline, end) + 1);
   return panel('Time against the deadline', bars(list, x, h('b.due', { style: { left: `${x(deadline)}%` } })), legend(sumsOf(list), end > deadline && h('b.bad', `${span(end - deadline)} late`)),
     facts([['To be done by', since(ticket.sla.deadline)], ['To be started by', !ENDED.has(ticket.status) && since(ticket.latest_start)], ['Estimate', span(ticket.estimated_duration_ms)],
-      ['Worked', ticket.actual_duration_ms !== null && span(ticket.actual_duration_ms)], ['An attempt may take', span(ticket.sla.timeout_ms)], ['Progress', ticket.progress !== null && percent(ticket.progress)]]));
+      ['Predicted', predicted(ticket.prediction, ticket.actual_duration_ms)], ['Worked', ticket.actual_duration_ms !== null && span(ticket.actual_duration_ms)], ['An attempt may take', span(ticket.sla.timeout_ms)], ['Progress', ticket.progress !== null && percent(ticket.progress)]]));
 }
 
 function attempts(entries) {
