@@ -9,7 +9,7 @@ Adapters create no clients at import.
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.guards.gate import Guards, NoGuards
@@ -28,6 +28,9 @@ from functions._core.secrets import NoTaskSecrets, TaskSecrets
 from functions._core.slo.gate import BudgetGate, OpenGate
 from functions._core.slo.outside import FreezeTarget, MetricsServer, NoFreezeTarget, NoMetricsServer
 from functions._core.webhooks.delivery import Deliveries
+
+if TYPE_CHECKING:  # cold start: the api alone makes vectors of texts
+    from functions._core.insights.semantics import Embeddings
 
 
 class FlowStore(Protocol):
@@ -393,4 +396,5 @@ class Ports:
     guards: Guards = field(default_factory=NoGuards)
     freeze_target: FreezeTarget = field(default_factory=NoFreezeTarget)
     predictions: Predictions = field(default_factory=NoPredictions)
+    embeddings: "Embeddings | None" = None
     beside: Beside = at_once

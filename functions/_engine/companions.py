@@ -1,12 +1,13 @@
 """What works beside the chain of functions in a process: each goes its rounds, and some see every commit."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from functions._core.events.envelope import CloudEvent
-from functions._core.ports import Ports
+from functions._core.ports import Beside, Ports
 from functions._core.records.change_set import ChangeSet
 from functions._engine.budgets import Budgets
 from functions._engine.clock import fresh_id
@@ -17,6 +18,7 @@ from functions._engine.flow_policies import FlowPolicies
 from functions._engine.healing import Healer
 from functions._engine.in_flight import InFlight
 from functions._engine.jobs import JobDoors, Jobs
+from functions._engine.learning import Learning, Send
 from functions._engine.pipeline_results import PipelineResults
 from functions._engine.schedules import Admit, Schedules
 from functions._engine.settings import Settings
@@ -29,7 +31,10 @@ if TYPE_CHECKING:  # imported when a policy or a playbook acts
 
 
 class Doors(NamedTuple):
-    """The ways into a process that its companions use: events to send, to handle and to admit, and commands."""
+    """The ways into a process that its companions use: events to send, to handle and to admit, and commands.
+
+    `apart` computes what is learnt, beside the turns of flows.
+    """
 
     send: Callable[[tuple[CloudEvent, ...]], Awaitable[None]]
     handle: Tell
@@ -37,6 +42,7 @@ class Doors(NamedTuple):
     order: "GiveCommand"
     healing: "HealingDoors"
     jobs: JobDoors
+    apart: Beside
 
 
 class Companion(Protocol):
@@ -87,9 +93,12 @@ class Companions:
         healing = [self.healing.begin()] if heals else []
         self.jobs = Jobs(settings, ports, metrics, doors.jobs, dispatcher, chance, alone=alone).begin()
         pipelines = PipelineResults(ports, metrics, dispatcher, doors.send).begin(self.jobs)
+        told = partial(_told, doors.send, dispatcher.wants)
+        self.learning = Learning(settings, replace(ports, beside=doors.apart), instruments, told, rules, alone=alone)
         seen_by = InFlight | EventsIn | FlowPolicies | PipelineResults
         self._seeing: Sequence[seen_by] = (in_flight, self.events_in, pipelines, *policies)
-        others: Sequence[Companion] = (self.schedules, self.budgets, self.slo_documents, *healing, self.jobs)
+        slos = (self.budgets, self.slo_documents)
+        others: Sequence[Companion] = (self.schedules, *slos, *healing, self.jobs, self.learning)
         self._all: Sequence[Companion] = (*self._seeing, *others)
 
     @property
@@ -101,7 +110,7 @@ class Companions:
     def ticks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What functions of their own do as time passes, by their names."""
         looks = {"reconcile_resources": self.slo_documents.reconcile, "heal_incident": self.healing.look}
-        return {**self.budgets.ticks, **looks, "run_executor": self.jobs.look}
+        return {**self.budgets.ticks, **looks, "run_executor": self.jobs.look, **self.learning.ticks}
 
     @property
     def busy(self) -> bool:
@@ -117,3 +126,9 @@ class Companions:
         """Stop; what was cut off is done by the next round."""
         for one in self._all:
             await one.close()
+
+
+async def _told(send: Send, wants: Callable[[str], bool], events: tuple[CloudEvent, ...]) -> None:
+    """Make those of the events durable that subscribers want."""
+    if wanted := tuple(event for event in events if wants(event.event_type)):
+        await send(wanted)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast
 
 from functions._adapters.http.client import HttpClient
 from functions._adapters.http.telemetry import BrokerTelemetrySink, FileTelemetrySink, HttpTelemetrySink
 from functions._adapters.http.workers import HttpBroker, HttpProbe, HttpWorkerGateway
 from functions._adapters.stores import Stores
+from functions._core.learning.predictions import NoPredictions
 from functions._core.ports import Broker, Clock, Ports, TelemetrySink, WorkerGateway
 from functions._core.records.change_set import ChangeSet
 from functions._engine.clock import SystemClock
@@ -39,12 +40,19 @@ class Host(NamedTuple):
     commits_singly: bool = False
 
 
+class Closable(Protocol):
+    """What is closed after use."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+
+
 class Composition(NamedTuple):
     """The parts that a host runs. `aclose` it after use."""
 
     platform: Platform
     retention: RetentionJob
-    clients: tuple[HttpClient, ...]
+    clients: tuple[Closable, ...]
     to_broker: OutboxRelay | None = None
 
     @property
@@ -55,7 +63,7 @@ class Composition(NamedTuple):
         return self.to_broker
 
     async def aclose(self) -> None:
-        """Close the HTTP clients; the platform and the store are closed by whoever opened them."""
+        """Close HTTP clients, and stop reading models; who opened the platform and the store closes them."""
         for client in self.clients:
             await client.aclose()
 
@@ -95,7 +103,8 @@ def compose(settings: Settings, host: Host) -> Composition:
         keep=timedelta(days=settings.retention_days),
         letters=settings.dead_letters_max,
     )
-    return Composition(platform, retention, (client, to_workers, *to_cluster), relay)
+    models = () if isinstance(ports.predictions, NoPredictions) else (cast("Closable", ports.predictions),)
+    return Composition(platform, retention, (*models, client, to_workers, *to_cluster), relay)
 
 
 def ports_of(
@@ -120,6 +129,11 @@ def ports_of(
         from functions._engine.task_secrets import task_secrets_of  # cold start: few need it
 
         ports = replace(ports, task_secrets=task_secrets_of(settings, clock))
+    if settings.learning != "off":
+        from functions._engine.predictions import RememberedPredictions  # cold start: nothing where nothing is learnt
+
+        predictions = RememberedPredictions(ports.key_values, acts=settings.learning == "on")
+        ports = replace(ports, predictions=predictions)
     if settings.opa_url is not None:
         from functions._engine.guards import guards_by_server  # cold start: few need it
 
@@ -129,6 +143,18 @@ def ports_of(
 
         url, seconds = str(settings.prometheus_url), settings.prometheus_timeout_seconds
         ports = replace(ports, metrics_server=PrometheusServer(client, url, timeout_seconds=seconds))
+    if settings.embeddings_url is not None:
+        from functions._adapters.http.embeddings import EmbeddingServer  # cold start: the api alone needs it
+
+        secret = settings.embeddings_key
+        server = EmbeddingServer(
+            client,
+            str(settings.embeddings_url),
+            settings.embeddings_model,
+            key=secret.get_secret_value() if secret is not None else None,
+            timeout_seconds=settings.embeddings_timeout_seconds,
+        )
+        ports = replace(ports, embeddings=server)
     return ports
 
 

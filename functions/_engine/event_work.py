@@ -71,6 +71,8 @@ class EventWork:
             "notify": self._notified,
             "calculate_budgets": self._ticked,
             "reconcile_resources": self._ticked,
+            "learn": self._ticked,
+            "analyze": self._ticked,
             "enforce_freezes": self._enforced,
             "heal_incident": self._healed,
             "run_executor": self._executed,

@@ -124,6 +124,10 @@ class HeavyWork:
         """Without `threads` each runs at once, which keeps a simulation the same every time."""
         self._turn = asyncio.Lock() if threads else None
 
+    def apart(self) -> "HeavyWork":
+        """Return another one, with turns of its own: a training takes minutes, and no flow waits for its turn."""
+        return HeavyWork(threads=self._turn is not None)
+
     async def run(self, compute: Callable[[], T]) -> T:
         """Return the result of `compute`; raises its error."""
         if self._turn is None:

@@ -114,7 +114,7 @@ class Platform:
         healing = HealingDoors(self._send, self.order, self.replay, self._worker_tracker.break_circuit)
         messages = self._assignment_sender.messages
         jobs = JobDoors(messages, self._intake.answered, self.report, self._worker_tracker.own, self._send)
-        doors = Doors(self._send, self.handle, self.admit, self.order, healing, jobs)
+        doors = Doors(self._send, self.handle, self.admit, self.order, healing, jobs, self._heavy.apart().run)
         around = (settings, self.ports, self.instruments, self.dispatcher, self.sweeper, doors, self._chance)
         beside = Companions(*around, alone=alone, acts_on_sla=acts_on_sla, heals=heals)
         self.schedules, self.budgets = beside.schedules, beside.budgets

@@ -9,8 +9,8 @@ from itertools import product
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from functions._observability.catalogue import Kind
 from functions._observability.executor_metrics import BY, DEPLOYMENTS, EXECUTOR_METRICS, FINDINGS, TESTS
+from functions._observability.metric import Kind
 from functions._observability.metrics import Metrics
 
 Executors = Sequence[tuple[str, str]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from functions._adapters.http.cloudevents import read_events
@@ -11,11 +12,13 @@ from functions._engine.api_keys import ApiKeys
 from functions._engine.identity import identity_of
 from functions._engine.platform import Platform
 from functions._engine.rate_limiter import RateLimiter
+from functions._engine.read_in_turns import ReadInTurns
 from functions._engine.settings import Settings
 from functions._engine.version import __version__
 from functions._hosts.wiring_api import (
     REPORTS,
     AlertServices,
+    AnalystState,
     ApiServices,
     Calls,
     PassportSigner,
@@ -23,6 +26,7 @@ from functions._hosts.wiring_api import (
     create_app,
 )
 from functions._observability.http_metrics import AsgiApp, Scope
+from functions._observability.learning_metrics import LearningGauges, record_cache, record_load_forecast, record_query
 from functions._observability.logs import log
 from functions._observability.query_metrics import QueryMetrics
 
@@ -56,10 +60,6 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         lost = platform.secret_leases.lost
         return {**state, "lost_secrets": dict(lost)} if lost else state
 
-    async def metrics() -> bytes:
-        await platform.instruments.gauges.fresh()
-        return platform.metrics.text()
-
     def refused(report: RefusedReport) -> None:
         platform.metrics.count("flowc_reports_refused_total", report.code)
         log.warning("report.refused", **report.model_dump(exclude_none=True))
@@ -71,7 +71,7 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         engine=platform,
         rules=platform.rules,
         read_events=read_events,
-        metrics=metrics,
+        metrics=partial(_metrics, platform),
         ready=ready,
         max_body=settings.max_body_bytes,
         max_report=min(settings.max_report_bytes, settings.max_body_bytes),
@@ -94,7 +94,24 @@ def api_services(platform: Platform, settings: Settings, check: Callable[[], Awa
         alerting=_alerting(platform, settings),
         freezes_moved=lambda: platform.budgets.freezes_moved,
         passport_key=lambda: _passport_key(settings),
+        analysts=_analysts(platform),
+        source_asked=partial(record_query, platform.metrics),
+        learns={"learn": settings.learning != "off", "analyze": settings.insights},
     )
+
+
+def _analysts(platform: Platform) -> AnalystState:
+    metrics, gauges = platform.metrics, LearningGauges(platform.instruments.gauges, "forecasts")
+
+    def forecasted(mape: float | None) -> None:
+        record_load_forecast(metrics, gauges, None if mape is None else mape / 100)
+
+    return AnalystState(partial(record_cache, metrics), ReadInTurns, forecasted)
+
+
+async def _metrics(platform: Platform) -> bytes:
+    await platform.instruments.gauges.fresh()
+    return platform.metrics.text()
 
 
 def _passport_key(settings: Settings) -> PassportSigner | None:

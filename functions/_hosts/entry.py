@@ -29,6 +29,8 @@ NAMES = (
     "reconcile_resources",
     "heal_incident",
     "run_executor",
+    "learn",
+    "analyze",
     "api",
 )
 """The deployable functions; `python -m functions <name>` serves one."""

@@ -5,9 +5,7 @@ happened is told apart from what nobody measures. A gauge exists in a process th
 holds an id.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Sequence
 
 from functions._core.events.healing import HealingAct
 from functions._core.events.policies import PolicyAct
@@ -19,42 +17,8 @@ from functions._core.records.audits import IncidentType, Severity
 from functions._core.records.policies import Beyond
 from functions._core.records.set_aside import RecordKind
 from functions._core.records.values import Health, RiskBand, TaskType, TicketStatus
-
-
-class Kind(StrEnum):
-    """How a metric behaves."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-OPEN: tuple[str, ...] = ()
-"""The values of a label that are found as they come; they are few, because they come from code."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One family of series. `labels` maps each label to its known values; `buckets` are upper bounds in `unit`."""
-
-    name: str
-    kind: Kind
-    help: str
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    buckets: tuple[float, ...] = ()
-    unit: str = ""
-
-    @property
-    def series(self) -> frozenset[str]:
-        """The names that queries may use."""
-        if self.kind is Kind.HISTOGRAM:
-            return frozenset(f"{self.name}_{part}" for part in ("bucket", "count", "sum"))
-        return frozenset({self.name})
-
-
-CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-FLOW_BUCKETS = (0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0, 28_800.0)
-STEP_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 600.0, 900.0, 3600.0, 14_400.0)
+from functions._observability.learning_catalogue import LEARNING
+from functions._observability.metric import FLOW_BUCKETS, OPEN, STEP_BUCKETS, Kind, Metric, counter, gauge, seconds
 
 BANDS = tuple(band.value for band in RiskBand)
 FLOW_ENDS = tuple(sorted(ENDED_FLOWS))
@@ -122,21 +86,6 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.49, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 RATE_LIMITS = (READ, WRITE, WORKER, STRANGER, DAY)
 SIGNALS = tuple(kind.value for kind in SignalKind)
 REGISTRY_OPERATIONS = ("discover", "get", "register", "deregister")
-
-
-def counter(name: str, text: str, **labels: tuple[str, ...]) -> Metric:
-    """Return a metric that only grows."""
-    return Metric(name, Kind.COUNTER, text, {label.rstrip("_"): values for label, values in labels.items()})
-
-
-def gauge(name: str, text: str, unit: str = "", **labels: tuple[str, ...]) -> Metric:
-    """Return a metric that goes up and down."""
-    return Metric(name, Kind.GAUGE, text, labels, unit=unit)
-
-
-def seconds(name: str, text: str, buckets: tuple[float, ...] = CALL_BUCKETS, **labels: tuple[str, ...]) -> Metric:
-    """Return a distribution of durations."""
-    return Metric(name, Kind.HISTOGRAM, text, labels, buckets, "seconds")
 
 
 FLOWS: Sequence[Metric] = (
@@ -333,4 +282,8 @@ BUDGETS = (
     counter("sla_alertmanager_webhooks_received_total", "Alerts that came from Alertmanager", status=OPEN),
     counter("sla_events_published_total", "Events about budgets and freezes", event_type=OPEN),
 )
-CATALOGUE: Sequence[Metric] = (*FLOWS, *TICKETS, *WORKERS, *TELEMETRY, *WEBHOOKS, *FORGE, *PLATFORM, *BUDGETS)
+
+
+CATALOGUE: Sequence[Metric] = (
+    *(*FLOWS, *TICKETS, *WORKERS, *TELEMETRY, *WEBHOOKS, *FORGE, *PLATFORM, *BUDGETS, *LEARNING),
+)

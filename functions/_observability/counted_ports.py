@@ -21,7 +21,7 @@ from functions._core.ports import (
 )
 from functions._core.records.dead_letters import REFUSED_BY_SINK, SINK_UNAVAILABLE, DeadLetter
 from functions._core.records.worker import Answer, Worker
-from functions._core.slo.outside import MetricsServer
+from functions._core.slo.outside import MetricsServer, NoMetricsServer
 from functions._observability.catalogue import FRAME
 from functions._observability.logs import log
 from functions._observability.metrics import Metrics
@@ -32,7 +32,8 @@ if TYPE_CHECKING:  # cold start
 
 
 def measured(ports: Ports, metrics: Metrics) -> Ports:
-    """Return `ports` whose calls are counted in `metrics`."""
+    """Return `ports` whose calls are counted in `metrics`; who asks for a server that is not there is not counted."""
+    server = ports.metrics_server
     return replace(
         ports,
         registry=MeasuredRegistry(ports.registry, metrics),
@@ -40,7 +41,7 @@ def measured(ports: Ports, metrics: Metrics) -> Ports:
         telemetry_sink=MeasuredSink(ports.telemetry_sink, metrics),
         gateway=MeasuredGateway(ports.gateway, metrics),
         tokens=MeasuredTokens(ports.tokens, metrics),
-        metrics_server=MeasuredMetricsServer(ports.metrics_server, metrics),
+        metrics_server=server if isinstance(server, NoMetricsServer) else MeasuredMetricsServer(server, metrics),
     )
 
 

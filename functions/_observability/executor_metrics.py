@@ -6,7 +6,7 @@ of its executors at zero, where their other labels are known.
 
 from collections.abc import Sequence
 
-from functions._observability.catalogue import CALL_BUCKETS, OPEN, STEP_BUCKETS, Kind, Metric, counter, gauge, seconds
+from functions._observability.metric import CALL_BUCKETS, OPEN, STEP_BUCKETS, Kind, Metric, counter, gauge, seconds
 
 BY = {"family": OPEN, "executor": OPEN}
 """The labels that all of them have: the kind of work, and the executor that does it."""

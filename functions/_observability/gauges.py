@@ -16,6 +16,7 @@ from functions._core.placement.limits import OF_KEY, places
 from functions._core.placement.ranking import health_of
 from functions._core.ports import EventQueue, Ports
 from functions._core.records.values import FlowStatus, Health, RiskBand, TicketStatus, Waiting
+from functions._core.records.worker import TAKE_TICKETS
 from functions._core.rules import Rules
 from functions._observability.catalogue import WORKER_TYPE
 from functions._observability.logs import log
@@ -49,14 +50,28 @@ class Gauges:
         self._counts_at = 0.0
         self._refreshed_at = -FRESH_SECONDS
         self._turn = asyncio.Lock()
-        self._kept: Mapping[Gauge, float] = {}
+        self._kept: dict[str, Mapping[Gauge, float]] = {}
         self.more: Callable[[], Awaitable[Mapping[Gauge, float]]] | None = None
 
-    def keep(self, gauges: Mapping[Gauge, float]) -> None:
-        """Show what somebody else has counted, with all others; where nobody refreshes those, by itself."""
-        self._kept = gauges
+    def keep(self, gauges: Mapping[Gauge, float], by: str = "budgets") -> None:
+        """Show what somebody else has counted, with all others; where nobody refreshes those, by itself.
+
+        What was kept `by` the same one before is gone.
+        """
+        self.hold(gauges, by)
+        self.keep_on()
+
+    def hold(self, gauges: Mapping[Gauge, float], by: str) -> None:
+        """Keep without showing: whoever refreshes the others shows these, too."""
+        self._kept[by] = gauges
+
+    def keep_on(self) -> None:
+        """Show what was kept a while longer, where nobody refreshes the others."""
         if _seconds() - self._refreshed_at > KEEPS_SECONDS:
-            self._metrics.show(gauges)
+            self._metrics.show(self._all_kept())
+
+    def _all_kept(self) -> dict[Gauge, float]:
+        return {gauge: value for kept in self._kept.values() for gauge, value in kept.items()}
 
     async def refresh(self) -> None:
         """Show every gauge, or none: what cannot be counted is absent rather than as it was; then raises why."""
@@ -96,7 +111,7 @@ class Gauges:
                 self._counts |= await self.more()
             ended = _seconds()
             self._counts_at = ended + (ended - begun) / SHARE
-        return {**found, **self._counts, **self._kept}
+        return {**found, **self._counts, **self._all_kept()}
 
     async def _counts_of_the_store(self) -> dict[Gauge, float]:
         depth = await self._queue.depth()
@@ -133,7 +148,8 @@ class Gauges:
 
     async def _workers(self) -> dict[Gauge, float]:
         now = self._ports.clock.now()
-        found = [health_of(worker, now, self._rules) for worker in await self._ports.registry.workers()]
+        workers = [one for one in await self._ports.registry.workers() if one.agent_type in TAKE_TICKETS]
+        found = [health_of(worker, now, self._rules) for worker in workers]
         return {("agents_active", (WORKER_TYPE, health.value)): found.count(health) for health in Health}
 
     async def _deadlines(self) -> dict[Gauge, float]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from functions._core.events.envelope import CloudEvent
+from functions._core.learning.guard import UNUSABLE
 from functions._core.machine.assignment import Discovered
 from functions._core.placement.breaker import WorkerVerdict
 from functions._core.placement.workers import Deregistration, Heartbeat, Registration, WorkerEvent
@@ -19,6 +20,7 @@ from functions._observability.counted_ports import MeasuredQueue, MeasuredSink, 
 from functions._observability.dispatch_result import Handling
 from functions._observability.gauges import Gauges
 from functions._observability.http_metrics import AsgiApp, MeasuredApp
+from functions._observability.learning_metrics import record_unusable
 from functions._observability.logs import event_handled, log
 from functions._observability.metrics import Metrics
 
@@ -64,6 +66,7 @@ class Instruments:
         self.queue = MeasuredQueue(queue, self.metrics)
         self.gauges = Gauges(ports, queue, self.metrics, rules)
         self._recorder = recorder
+        self._unusable = UNUSABLE.total()
         self.last_event_at: datetime | None = None
         self.last_decision_at: datetime | None = None
         ports.set_aside.told = self._set_aside
@@ -99,6 +102,8 @@ class Instruments:
         if handling.function == "discover":
             self._discovered(handling)
         event_handled(handling)
+        if UNUSABLE:
+            self._unusable = record_unusable(metrics, self._unusable, UNUSABLE.total())
         if self._recorder is not None:
             self._recorder.handled(handling)
 

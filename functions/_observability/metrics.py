@@ -10,8 +10,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from functions._core.records.change_set import ChangeSet
-from functions._observability.catalogue import CATALOGUE, Kind, Metric
+from functions._observability.catalogue import CATALOGUE
 from functions._observability.logs import log
+from functions._observability.metric import Kind, Metric
 from functions._observability.step_metrics import Count, counts_of
 
 if TYPE_CHECKING:  # imported when somebody looks: most functions of a cluster are never asked

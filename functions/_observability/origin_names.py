@@ -30,7 +30,7 @@ BEATS = ("/api/v1/workers/{worker_id}/heartbeat", "/api/v1/agents/{agent_id}/hea
 
 HANDLED, DEPTH = "flowc_events_handled_total", "flowc_queue_depth"
 MADE, LOST = "orchestration_tickets_generated_total", "flowc_dead_letters_total"
-REGISTRY = "neural_hive_service_registry"
+REGISTRY, ANALYST = "neural_hive_service_registry", "analyst"
 
 ORIGIN_NAMES: Sequence[OriginName] = (
     OriginName(
@@ -63,4 +63,29 @@ ORIGIN_NAMES: Sequence[OriginName] = (
     OriginName("worker_retries_total", "ticket_retries_total"),
     OriginName("worker_timeouts_total", "flowc_timeouts_total", {"limit": "limit"}, {"limit": OF_WORKERS}),
     OriginName("worker_poll_total", "flowc_leases_total", {"result": "result"}),
+    OriginName("analyst_kafka_consumer_lag", f"{ANALYST}_windows_waiting"),
+    OriginName("kafka_consumer_lag_gauge", f"{ANALYST}_windows_waiting"),
+    OriginName(
+        "insights_generated_total",
+        f"{ANALYST}_insights_generated_total",
+        {"type": "insight_type", "priority": "priority"},
+    ),
+    OriginName("insight_generation_duration_seconds", f"{ANALYST}_insight_generation_duration_seconds"),
+    OriginName(
+        "queries_executed_total",
+        f"{ANALYST}_queries_executed_total",
+        {"source": "source", "status": "status"},
+    ),
+    OriginName("query_duration_seconds", f"{ANALYST}_query_duration_seconds", {"source": "source"}),
+    OriginName(
+        "anomalies_detected_total",
+        f"{ANALYST}_anomalies_detected_total",
+        {"metric": "metric_name", "method": "method"},
+    ),
+    OriginName(
+        "cache_operations_total",
+        f"{ANALYST}_cache_operations_total",
+        {"operation": "operation", "result": "result"},
+    ),
+    OriginName("insights_cached_gauge", f"{ANALYST}_insights_cached"),
 )

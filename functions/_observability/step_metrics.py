@@ -1,7 +1,7 @@
 """What one committed step counts for. Pure: from the values of the step to measurements by name."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from functions._core.events.envelope import CloudEvent
 from functions._core.machine.context import CLOCK
@@ -11,7 +11,8 @@ from functions._core.placement.limits import CONCURRENCY_LIMIT, OVER_LIMIT
 from functions._core.records.change_set import ChangeSet
 from functions._core.records.history import HistoryEntry
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.simulated import was_simulated
+from functions._core.records.prediction import Prediction
+from functions._core.records.simulated import is_simulated, was_simulated
 from functions._core.records.values import FlowStatus, Outcome, TicketStatus
 from functions._core.slo.admission import BUDGET_SPENT
 from functions._observability.catalogue import USER_FAILURES
@@ -144,6 +145,15 @@ def _ticket_moved(entry: HistoryEntry, ticket: Ticket | None) -> Iterator[Count]
     ended = entry.to_status in ENDED_TICKETS and entry.from_status not in ENDED_TICKETS
     if ended and entry.to_status is not None and ticket is not None:
         yield "count", "orchestration_tickets_completed_total", 1, (ticket.task_type.value, entry.to_status)
+        if ticket.prediction is not None and not is_simulated(ticket.output):
+            yield from _prediction_judged(ticket.prediction, ticket.actual_duration_ms)
+
+
+def _prediction_judged(prediction: Prediction, actual_ms: int | None) -> Iterator[Count]:
+    if actual_ms is not None:
+        within = "p50" if actual_ms <= prediction.p50_ms else "p90" if actual_ms <= prediction.p90_ms else "beyond"
+        yield "time", "orchestration_ml_prediction_error", abs(actual_ms - prediction.p50_ms), ("duration",)
+        yield "count", "orchestration_ml_prediction_coverage_total", 1, (within,)
 
 
 def _hedged(entry: HistoryEntry) -> str:
@@ -162,9 +172,7 @@ def _flow_moved(entry: HistoryEntry, flow: Flow, step: ChangeSet) -> Iterator[Co
         code = flow.reasons[0].code if flow.reasons else "unknown"
         yield "count", "neural_hive_flow_c_ticket_validation_failures_total", 1, (refusal(code),)
     elif entry.type == "tickets.generated":
-        made = Counter((ticket.task_type.value, ticket.risk_band.value) for ticket in step.tickets)
-        for labels, number in made.items():
-            yield "count", "orchestration_tickets_generated_total", number, labels
+        yield from _generated(step.tickets)
     elif entry.type == "sla.violated":
         yield "count", "neural_hive_flow_c_sla_violations_total", 1, ()
         yield "count", "orchestration_sla_violations_total", 1, (band, "flow")
@@ -178,6 +186,14 @@ def _flow_moved(entry: HistoryEntry, flow: Flow, step: ChangeSet) -> Iterator[Co
         yield "count", "flowc_held_back_total", 1, ("refuse",)
     elif entry.to_status in ENDED_FLOWS:
         yield from _flow_ended(flow)
+
+
+def _generated(tickets: Sequence[Ticket]) -> Iterator[Count]:
+    made = Counter((ticket.task_type.value, ticket.risk_band.value) for ticket in tickets)
+    for labels, number in made.items():
+        yield "count", "orchestration_tickets_generated_total", number, labels
+    if predicted := sum(ticket.prediction is not None for ticket in tickets):
+        yield "count", "orchestration_ml_predictions_total", predicted, ("duration", "success")
 
 
 def _flow_ended(flow: Flow) -> Iterator[Count]:

@@ -3,6 +3,7 @@
 finish RUNTIME [PYTHON]   all functions have the same, pinned distributions and our modules that a function can reach:
                           keep it once, drop what botocore has for services that nobody calls, compile with PYTHON
 imports                   try every import in our code, as the functions meet it
+layer                     drop what only tests and compilers need of the layer of `infra/aws/layer`, and check its size
 """
 
 import ast
@@ -35,14 +36,29 @@ ELSEWHERE = frozenset(
         "func_python",
         "httpx",
         "jwt",
+        "numpy",
         "opentelemetry.sdk",
+        "pyarrow",
         "rich",
+        "sklearn",
         "typer",
         "uvicorn",
         "uvloop",
     }
 )
-"""Packages that are absent on Lambda. A module of ours that cannot be imported without one serves other platforms."""
+"""Packages that are absent on Lambda. A module of ours that cannot be imported without one serves other platforms; the
+function Learn may have numpy and sklearn, by the layer, and imports them where it trains."""
+
+LAYER = ROOT / ".aws-sam" / "learn-layer" / "python"
+
+LARGEST = 262_144_000
+"""Bytes that a function and its layers may have together, unzipped."""
+
+OURS = 76_000_000
+"""Bytes of them that are left for the functions, which take 70 MB."""
+
+SPARED = frozenset({"tests", "include", "bin", "doc"})
+"""Folders that only tests, compilers and people need; `numpy.testing` wants its own ones, see `thinned`."""
 
 
 def functions(template: dict[str, Any]) -> dict[str, Path]:
@@ -193,6 +209,29 @@ def strip(folder: Path) -> None:
     regions.write_text(json.dumps(endpoints, separators=(",", ":")), encoding="utf-8")
 
 
+def thinned(folder: Path) -> int:
+    """Drop from a layer what nobody imports; return the bytes that it takes then."""
+    # numpy.testing, which scipy imports, has its strings for missing values from the tests of numpy's core.
+    kept = folder / "numpy" / "_core" / "tests"
+    for room in sorted(folder.rglob("*/"), reverse=True):
+        if room.name in SPARED and room != kept and room.is_dir():
+            shutil.rmtree(room)
+    for path in folder.rglob("*"):
+        heavy = path.suffix in {".a", ".c", ".h", ".pxd", ".pyi", ".pyx"}
+        of_tests = kept in path.parents and path.name not in {"__init__.py", "_natype.py"}
+        if path.is_file() and (heavy or of_tests):
+            path.unlink()
+    return sum((folder / name).stat().st_size for name in files(folder))
+
+
+def layer() -> None:
+    """Finish the layer; exit where it is too large to stand beside the functions."""
+    taken = thinned(LAYER)
+    print(f"layer: {taken / 1e6:.1f} MB of {LARGEST / 1e6:.0f}; {OURS / 1e6:.0f} of them are left for the functions")
+    if taken > LARGEST - OURS:
+        sys.exit("layer: it is too large")
+
+
 def compiled(folder: Path, python: str) -> None:
     """Compile all modules, whose times nobody need compare: no source changes once it is deployed."""
     options = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", "/var/task"]
@@ -268,7 +307,7 @@ def importable(name: str) -> bool:
         return False
 
 
-COMMANDS: Mapping[str, Callable[..., None]] = {"finish": finish, "imports": imports}
+COMMANDS: Mapping[str, Callable[..., None]] = {"finish": finish, "imports": imports, "layer": layer}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](*sys.argv[2:])

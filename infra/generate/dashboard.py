@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.generate.executor_panels import EXECUTORS
+from infra.generate.learning_panels import INSIGHT_ROWS, MODEL_ROWS
 from infra.generate.panels import FLOW_C, ORCHESTRATION, REGISTRY, TICKET_SERVICE, Panel, Rows
 from infra.generate.slo_panels import SLA
 
@@ -28,6 +29,8 @@ DASHBOARDS: Mapping[str, Dashboard] = {
     "registry": Dashboard("flow-c-registry", "Flow C: registry", REGISTRY),
     "sla": Dashboard("flow-c-sla", "Flow C: error budgets and freezes", SLA),
     "executors": Dashboard("flow-c-executors", "Flow C: executors", EXECUTORS),
+    "insights": Dashboard("flow-c-insights", "Flow C: insights", INSIGHT_ROWS),
+    "models": Dashboard("flow-c-models", "Flow C: models", MODEL_ROWS),
 }
 """All dashboards by the name of their file."""
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.generate.contract.folder import ROOT, differences, write
 from infra.generate.contract.slo_documents import custom_resources
-from infra.generate.manifests import SCALES, hyphened, kustomization, manifest
+from infra.generate.manifests import LEARNING, SCALES, hyphened, kustomization, manifest
 from infra.generate.manifests_monitoring import dashboards, rules
 
 FOLDER = ROOT / "infra" / "knative"
@@ -17,9 +17,11 @@ FOLDER = ROOT / "infra" / "knative"
 
 def files() -> Mapping[str, Mapping[str, str]]:
     """Return, for each generated folder, the text of every file in it by its name."""
-    functions = {f"{hyphened(name)}.yaml": manifest(name) for name in SCALES}
+    functions = {f"{hyphened(name)}.yaml": manifest(name) for name in SCALES if name not in LEARNING}
+    learning = {f"{hyphened(name)}.yaml": manifest(name) for name in LEARNING}
     return {
         "base/functions": {**functions, "kustomization.yaml": kustomization(sorted(functions))},
+        "learning": {**learning, "kustomization.yaml": kustomization(sorted(learning))},
         "crds": {**custom_resources(), "kustomization.yaml": kustomization(sorted(custom_resources()))},
         "observability/generated": {
             "dashboard.yaml": dashboards(),

@@ -8,6 +8,7 @@ from functions._core.events.envelope import TYPE_PREFIX
 from functions._core.events.routes import HANDLERS, TRANSITIONS
 
 NAMESPACE = BROKER = IMAGE = "flow-c"
+LEARN_IMAGE = "flow-c-learn"
 TICK = "dev.knative.sources.ping"
 """The type of a PingSource's events, which cannot be chosen; the functions map it to `clock.ticked`."""
 
@@ -24,7 +25,8 @@ class Scale:
     """How one function is run.
 
     `concurrency`: requests that one pod handles at the same time; `least` and `most`: pods; `seconds`: the longest
-    that a request may take; `public`: reached from outside the cluster.
+    that a request may take; `public`: reached from outside the cluster. `image` and what it may use of a node are its
+    own; `connections` to the database are, where it has fewer than the others.
     """
 
     concurrency: int = 16
@@ -32,6 +34,10 @@ class Scale:
     most: int = 3
     seconds: int = 60
     public: bool = False
+    image: str = IMAGE
+    cpu: str = "1"
+    memory: str = "512Mi"
+    connections: int | None = None
 
 
 SCALES: Mapping[str, Scale] = {
@@ -50,10 +56,17 @@ SCALES: Mapping[str, Scale] = {
     "reconcile_resources": Scale(concurrency=1, most=1),
     "heal_incident": Scale(concurrency=4, most=1),
     "run_executor": Scale(most=1),
+    # A training takes two cores for some minutes, once a week; the image has scikit-learn.
+    "learn": Scale(concurrency=1, most=1, image=LEARN_IMAGE, cpu="2", memory="4Gi", connections=2),
+    "analyze": Scale(concurrency=1, most=1, connections=2),
     # A call may wait 300 s for its flow (`/api/v1/flow-c/execute`). One pod stays up, as workers report at any time.
     "api": Scale(concurrency=100, least=1, most=5, seconds=330, public=True),
 }
 """The deployable functions. The sum of `most` times FLOWC_DATABASE_CONNECTIONS is what PostgreSQL has to take."""
+
+
+LEARNING = ("learn", "analyze")
+"""Functions that stand in a folder of their own, for overlays that want them: at rest, too, each tick wakes a pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +95,8 @@ def calls_out(function: str) -> bool:
     """Return whether `function` calls workers, webhooks or the telemetry sink, wherever these are."""
     senders = {name for entry in CATALOGUE if entry.handled_by in {HOLDER, SINK} for name in entry.sent_by.split(", ")}
     # Who gets a tick sweeps whatever is due; the api carries out orders and flushes the telemetry buffer.
-    return function in senders or function in TICKED or function in {"api", NOTIFY}
+    sweeps = function in TICKED and function not in LEARNING
+    return function in senders or sweeps or function in {"api", NOTIFY}
 
 
 def manifest(function: str) -> str:
@@ -147,7 +161,7 @@ spec:
       automountServiceAccountToken: false
       enableServiceLinks: false
       containers:
-        - image: {IMAGE}
+        - image: {scale.image}
           args: [{function}]
 {_container(function)}"""
 
@@ -167,7 +181,12 @@ def _container(function: str) -> str:
         f"            - name: {name}\n              valueFrom: {{secretKeyRef: {{name: flow-c, key: {key}{more}}}}}\n"
         for name, key, more in given
     )
-    return CONTAINER.replace("          env:\n", "          env:\n" + "".join(lines))
+    scale = SCALES[function]
+    env = "".join(lines)
+    if scale.connections is not None:
+        env += f'            - {{name: FLOWC_DATABASE_CONNECTIONS, value: "{scale.connections}"}}\n'
+    limits = f'limits: {{cpu: "{scale.cpu}", memory: {scale.memory}}}'
+    return CONTAINER.replace("          env:\n", "          env:\n" + env).replace(LIMITS, limits)
 
 
 SECRETS = {"FLOWC_DATABASE_URL": "database-url", "FLOWC_WORKER_KEY": "worker-key", "FLOWC_API_KEY": "api-key"}
@@ -176,6 +195,8 @@ SECRETS = {"FLOWC_DATABASE_URL": "database-url", "FLOWC_WORKER_KEY": "worker-key
 SECRETS_OF: Mapping[str, Mapping[str, str]] = {"api": {"FLOWC_ALERT_WEBHOOK_SECRET": "alert-webhook-secret"}}
 """Secrets that one function alone gets, where they are there."""
 
+
+LIMITS = 'limits: {cpu: "1", memory: 512Mi}'
 
 # Knative sets PORT from the container's port, the SinkBinding K_SINK. The root file system is read-only.
 CONTAINER = """\

@@ -6,6 +6,7 @@ from infra.generate.alerts import rules_file
 from infra.generate.contract.folder import pretty
 from infra.generate.dashboard import DASHBOARDS, dashboard
 from infra.generate.executor_alerts import executor_rules_file
+from infra.generate.learning_alerts import learning_rules_file
 from infra.generate.manifests import NAMESPACE
 from infra.generate.slo_alerts import sla_rules_file
 
@@ -14,7 +15,7 @@ MADE = "# Made by `make knative` from the catalogue of metrics; do not edit."
 
 def rules() -> str:
     """Return the alert rules for the Prometheus operator."""
-    files = (rules_file(), sla_rules_file(), executor_rules_file())
+    files = (rules_file(), sla_rules_file(), executor_rules_file(), learning_rules_file())
     groups = "".join(file.partition("groups:\n")[2] for file in files)
     return f"""\
 {MADE}

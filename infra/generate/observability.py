@@ -11,6 +11,7 @@ from infra.generate.alerts import rules_file
 from infra.generate.contract.folder import ROOT, differences, pretty, write
 from infra.generate.dashboard import DASHBOARDS, dashboard
 from infra.generate.executor_alerts import executor_rules_file
+from infra.generate.learning_alerts import learning_rules_file
 from infra.generate.slo_alerts import alertmanager_file, sla_rules_file
 
 FOLDER = ROOT / "infra" / "observability"
@@ -25,6 +26,7 @@ rule_files:
   - alerts.yaml
   - alerts-sla.yaml
   - alerts-executors.yaml
+  - alerts-learning.yaml
   # Alert rules of your SLOs: flowc slo rules --output slos.yaml
   # - slos.yaml
 scrape_configs:
@@ -43,6 +45,7 @@ def files() -> Mapping[str, str]:
     return {
         "alertmanager.yaml": alertmanager_file(),
         "alerts-executors.yaml": executor_rules_file(),
+        "alerts-learning.yaml": learning_rules_file(),
         "alerts-sla.yaml": sla_rules_file(),
         "alerts.yaml": rules_file(),
         **{f"grafana-{name}.json": pretty(dashboard(name)) + "\n" for name in DASHBOARDS},

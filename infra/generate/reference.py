@@ -12,6 +12,7 @@ from infra.generate.pages.cli import cli
 from infra.generate.pages.env_example import env_example
 from infra.generate.pages.errors import errors
 from infra.generate.pages.events import events
+from infra.generate.pages.history import history
 from infra.generate.pages.http import http
 from infra.generate.pages.settings import settings
 
@@ -26,6 +27,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli,
     "errors.md": errors,
     "events.md": events,
+    "history.md": history,
     "http.md": http,
     "settings.md": settings,
 }

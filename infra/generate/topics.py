@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from functions._core.events.envelope import type_of
+from functions._core.events.insights import ANALYZED, OPERATIONAL, STRATEGIC
 from infra.generate.contract.folder import ROOT, differences, pretty, write
 
 FOLDER = ROOT / "infra" / "topics"
 DAY_MS = 86_400_000
 CLUSTER = "my-cluster"
+SNAPPY = "snappy"
 
 MADE = "Made by `make topics`; do not edit."
 
@@ -54,6 +56,11 @@ TOPICS: Sequence[Topic] = (
     Topic(name="execution.results", partitions=12, retention_days=7, event_types=("ticket.completed", "ticket.failed")),
     Topic(name="code-forge.results", partitions=6, retention_days=30, event_types=("code-forge.results",)),
     Topic(name="orchestration.incidents", partitions=6, retention_days=30, event_types=("incident.raised",)),
+    Topic(name="insights.analyzed", partitions=12, retention_days=7, event_types=(ANALYZED,)),
+    Topic(name="insights.strategic", partitions=6, retention_days=30, compression="snappy", event_types=(STRATEGIC,)),
+    Topic(
+        name="insights.operational", partitions=12, retention_days=7, compression="snappy", event_types=(OPERATIONAL,)
+    ),
     Topic(name="telemetry.orchestration", partitions=12, retention_days=14, event_types=("telemetry.frame",)),
     Topic(
         name="telemetry-flow-c",

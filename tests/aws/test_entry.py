@@ -142,6 +142,8 @@ FIRST = {
     "enforce_sla": "clock.ticked",
     "track_workers": "worker.heartbeat",
     "dead_letter": "flow.completed",
+    "learn": "clock.ticked",
+    "analyze": "clock.ticked",
 }
 """An event for each function but the api."""
 
@@ -151,6 +153,7 @@ async def test_a_function_needs_no_module_that_the_artifact_leaves_out(
     environment: Mapping[str, str], trimmed: Path, tmp_path: Path, name: str
 ) -> None:
     variables = {**environment, "FLOWC_OUTSIDE_QUEUE": "arn:aws:sqs:eu-central-1:000000000000:api"}
+    variables |= {"FLOWC_LEARNING": "on", "FLOWC_INSIGHTS": "true"}
     async with started(name, variables, tmp_path, root=trimmed) as invoke:
         if name == "api":
             authorised = request("/api/v1/flows", authorizer={"jwt": {"claims": {"sub": "me"}, "scopes": None}})
@@ -159,6 +162,7 @@ async def test_a_function_needs_no_module_that_the_artifact_leaves_out(
     log = (tmp_path / "log").read_text()
     assert "ImportError" not in log
     assert "ModuleNotFoundError" not in log
+    assert f"{name}.failed" not in log
 
 
 class Daemon(asyncio.DatagramProtocol):

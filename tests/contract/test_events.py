@@ -109,11 +109,12 @@ def test_an_example_has_the_subject_and_the_attributes_of_its_type(stem: str) ->
         "subscription id": {owner_of(WEBHOOK)},
         "SLO id": {SLO_ID},
         "freeze id": {document("sla.freeze.activated.v1.example.json")["data"]["event_id"]},
+        "insight id": {example["data"].get("insight_id")},
         "none": {None},
     }
     subjects = {**subjects, "flow or ticket id": subjects["flow id"] | subjects["ticket id"]}
     assert example.get("subject") in subjects[entry.subject]
-    others = {"worker id", "agent id", "subscription id", "SLO id", "freeze id"}
+    others = {"worker id", "agent id", "subscription id", "SLO id", "freeze id", "insight id"}
     if example["source"].startswith("/flowc") and entry.subject not in others:
         assert example["partitionkey"] == FLOW_ID
         assert example["correlationid"] == DECISION["correlation_id"]

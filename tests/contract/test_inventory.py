@@ -7,7 +7,7 @@ from functools import cache
 from tests.conftest import ROOT
 
 FILE = ROOT / "docs" / "internals" / "inventory.md"
-ROW = re.compile(r"^\| ([A-Z]{3}-\d{3}) \| (\S+) \| (.*) \|$")
+ROW = re.compile(r"^\| ([A-Z]{2,3}-\d{3}) \| (\S+) \| (.*) \|$")
 
 
 @cache

@@ -22,6 +22,13 @@ def test_what_is_installed_is_pinned_by_hash_or_is_ours() -> None:
     for name in re.findall(r"requirements/([a-z]+)\.txt", TEXT):
         assert (INFRA / "requirements" / f"{name}.txt").is_file()
     assert set(re.findall(r"requirements/([a-z]+)\.txt", TEXT)) == {"build", "identity", "knative", "otel", "postgres"}
+    assert "ARG EXTRAS=\n" in TEXT, "nothing but these unless somebody asks for it"
+    [loop] = re.findall(r"\$\((for extra in .*; done)\)", TEXT)
+    said = subprocess.run(
+        ["sh", "-c", loop], env={"EXTRAS": "learn"}, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert said[0] == "-r"
+    assert (INFRA / said[1]).is_file()
 
 
 def test_the_tool_that_makes_the_wheel_is_the_one_of_the_tests() -> None:

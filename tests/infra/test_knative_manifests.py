@@ -13,22 +13,26 @@ import pytest
 import yaml
 
 from functions._adapters.http.addresses import FORBIDDEN_NETWORKS
+from functions._engine.settings import Settings
 from functions._hosts.knative.process import read_environment
 from infra.generate import knative as generate_knative
 from infra.generate.alerts import rules_file
 from infra.generate.dashboard import DASHBOARDS, dashboard
 from infra.generate.executor_alerts import executor_rules_file
+from infra.generate.learning_alerts import learning_rules_file
+from infra.generate.manifests import LEARNING
 from infra.generate.slo_alerts import sla_rules_file
 from tests.conftest import ROOT, require
 from tests.support.kubernetes import problems
 from tests.support.kustomize import Resource, apply, containers, render
 
 FOLDER = ROOT / "infra" / "knative"
-OVERLAYS = ("dev", "kafka-broker", "scale-to-zero")
+OVERLAYS = ("dev", "kafka-broker", "scale-to-zero", "learning")
 RENDERED = ("base", *(f"overlays/{name}" for name in OVERLAYS), "observability")
 KUSTOMIZE = (["kubectl", "kustomize"] if shutil.which("kubectl") else None) or (
     ["kustomize", "build"] if shutil.which("kustomize") else None
 )
+CONNECTIONS = "FLOWC_DATABASE_CONNECTIONS"
 AUTOSCALING = "autoscaling.knative.dev/"
 
 
@@ -293,10 +297,34 @@ def test_an_sla_is_watched_at_all_times_unless_everything_scales_to_zero() -> No
 
 
 def test_all_pods_together_do_not_ask_postgresql_for_more_connections_than_it_gives_by_default() -> None:
-    resources = render(FOLDER / "base")
-    pods = sum(int(scale["max-scale"]) for scale in scales(resources).values())
-    each = int(named(resources, "ConfigMap", "flow-c-settings")["data"]["FLOWC_DATABASE_CONNECTIONS"])
-    assert pods * each <= 100 - 3, "three are kept for superusers"
+    for folder in ("base", "overlays/learning"):
+        resources = render(FOLDER / folder)
+        each = named(resources, "ConfigMap", "flow-c-settings")["data"]["FLOWC_DATABASE_CONNECTIONS"]
+        connections = 0
+        for service in functions(resources):
+            template = service["spec"]["template"]
+            own = [one["value"] for one in template["spec"]["containers"][0]["env"] if one["name"] == CONNECTIONS]
+            pods = template["metadata"]["annotations"][f"{AUTOSCALING}max-scale"]
+            connections += int(pods) * int(own[0] if own else each)
+        assert connections <= 100 - 3, "three are kept for superusers"
+
+
+def test_what_learns_has_the_settings_an_image_of_its_own_and_calls_nobody() -> None:
+    resources = render(FOLDER / "overlays" / "learning")
+    data = named(resources, "ConfigMap", "flow-c-settings")["data"]
+    settings = Settings.from_mapping(data, api_key="k" * 32)
+    assert (settings.learning, settings.insights) == ("on", True)
+    off = Settings.from_mapping(
+        named(render(FOLDER / "base"), "ConfigMap", "flow-c-settings")["data"], api_key="k" * 32
+    )
+    assert (off.learning, off.insights) == ("off", False)
+    specs = {one["metadata"]["name"]: one["spec"]["template"] for one in functions(resources)}
+    images = {name: template["spec"]["containers"][0]["image"] for name, template in specs.items()}
+    assert {name for name, image in images.items() if image != "flow-c"} == {"learn"}
+    assert images["learn"] == "flow-c-learn"
+    for name in LEARNING:
+        assert "neuralhive.io/calls-out" not in specs[name]["metadata"]["labels"]
+        assert scales(resources)[name]["max-scale"] == "1"
 
 
 def test_a_broker_that_may_lose_events_says_so() -> None:
@@ -336,7 +364,7 @@ def test_every_pod_of_a_function_is_scraped_with_the_key_it_asks_for() -> None:
 def test_alerts_and_dashboard_are_those_of_the_catalogue() -> None:
     resources = render(FOLDER / "observability")
     [rules] = [r for r in resources if r["kind"] == "PrometheusRule"]
-    files = (rules_file(), sla_rules_file(), executor_rules_file())
+    files = (rules_file(), sla_rules_file(), executor_rules_file(), learning_rules_file())
     groups = [group for file in files for group in yaml.safe_load(file)["groups"]]
     assert rules["spec"] == {"groups": groups}
     [folder] = [r for r in resources if r["kind"] == "ConfigMap"]

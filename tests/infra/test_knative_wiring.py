@@ -8,6 +8,7 @@ import yaml
 from functions._core.events.catalogue import BY_TYPE
 from functions._core.events.routes import HANDLERS
 from infra.generate.contract.folder import ROOT
+from infra.generate.manifests import LEARNING
 from tests.support.kubernetes import func_problems
 from tests.support.kustomize import Resource, render
 
@@ -16,7 +17,8 @@ BROKER = {"ref": {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "na
 DEAD_LETTERS = {"ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "dead-letter"}}
 PING = "dev.knative.sources.ping"
 DEPLOYABLE = {path.parent.name for path in (ROOT / "functions").glob("[a-z]*/__init__.py")}
-OVERLAYS = ("base", "overlays/dev", "overlays/kafka-broker", "overlays/scale-to-zero")
+LEARNS = "overlays/learning"
+OVERLAYS = ("base", "overlays/dev", "overlays/kafka-broker", "overlays/scale-to-zero", LEARNS)
 
 pytestmark = pytest.mark.parametrize("folder", OVERLAYS)
 
@@ -30,13 +32,14 @@ def of_kind(resources: list[Resource], kind: str) -> list[Resource]:
     return [r for r in resources if r["kind"] == kind and ("knative.dev" in r["apiVersion"])]
 
 
-def test_the_triggers_are_the_routes(resources: list[Resource]) -> None:
+def test_the_triggers_are_the_routes(folder: str, resources: list[Resource]) -> None:
     routes = {
         (f"io.neuralhive.{event_type}.v1", function.replace("_", "-")) for event_type, function in HANDLERS.items()
     }
     ticked = {name.replace("_", "-") for name in BY_TYPE["clock.ticked"].handled_by.split(", ")}
     slo = {"calculate-budgets", "enforce-freezes", "reconcile-resources"}
-    assert ticked == {"enforce-sla", "track-workers", "heal-incident", "run-executor"} | slo
+    assert ticked == {"enforce-sla", "track-workers", "heal-incident", "run-executor", *LEARNING} | slo
+    ticked -= set() if folder == LEARNS else {*LEARNING}
     triggers = [
         (*t["spec"]["filter"]["attributes"].values(), t["spec"]["subscriber"]["ref"]["name"])
         for t in of_kind(resources, "Trigger")
@@ -78,12 +81,15 @@ def test_a_consumer_is_not_given_up_before_a_request_to_it_may_end(resources: li
     assert {services[name]["timeoutSeconds"] for name in consumers} == {60}
 
 
-def test_every_deployable_function_is_one_service_with_its_argument_and_a_binding(resources: list[Resource]) -> None:
+def test_every_deployable_function_is_one_service_with_its_argument_and_a_binding(
+    folder: str, resources: list[Resource]
+) -> None:
+    deployed = DEPLOYABLE if folder == LEARNS else DEPLOYABLE - {*LEARNING}
     services = {
         s["metadata"]["name"]: s["spec"]["template"]["spec"]["containers"] for s in of_kind(resources, "Service")
     }
     assert {name: [c["args"] for c in found] for name, found in services.items()} == {
-        name.replace("_", "-"): [[name]] for name in DEPLOYABLE
+        name.replace("_", "-"): [[name]] for name in deployed
     }
     bindings = {b["spec"]["subject"]["name"]: b["spec"] for b in of_kind(resources, "SinkBinding")}
     assert bindings.keys() == services.keys()

@@ -21,7 +21,7 @@ SCRIPT = ROOT / "infra" / "aws" / "artifact.py"
 PINS = re.compile(r"^([a-z0-9.-]+)==(\S+)(.*)$", re.MULTILINE)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def artifact() -> ModuleType:
     """Give the script as a module."""
     spec = importlib.util.spec_from_file_location("artifact", SCRIPT)
@@ -30,6 +30,13 @@ def artifact() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def kept(artifact: ModuleType) -> set[str]:
+    """Give the files of ours that are in the artifact; all of our code is read for that."""
+    found: set[str] = artifact.belonging(ROOT / "functions")
+    return found
 
 
 @pytest.fixture
@@ -121,8 +128,7 @@ def test_a_module_belongs_to_the_artifact_if_a_handler_reaches_it_without_one_th
     assert not (folder / "functions" / "_cli").exists()
 
 
-def test_rooms_of_other_platforms_stay_out_of_the_artifact(artifact: ModuleType) -> None:
-    kept = artifact.belonging(ROOT / "functions")
+def test_rooms_of_other_platforms_stay_out_of_the_artifact(kept: set[str]) -> None:
     elsewhere = ("_cli/", "_simulator/", "_cost/", "_worker/", "_hosts/knative/", "_hosts/one_machine/", "__main__.py")
     others = ("_adapters/sql/postgres/", "_adapters/memory/")
     prefixes = tuple(f"functions/{room}" for room in (*elsewhere, *others))
@@ -131,10 +137,9 @@ def test_rooms_of_other_platforms_stay_out_of_the_artifact(artifact: ModuleType)
 
 
 def test_templates_of_the_forge_stay_out_although_modules_beside_them_do_not(
-    artifact: ModuleType, tmp_path: Path
+    artifact: ModuleType, kept: set[str], tmp_path: Path
 ) -> None:
     room = "functions/_executors/forge/templates/"
-    kept = artifact.belonging(ROOT / "functions")
     assert {name for name in kept if name.startswith(room)} <= {f"{room}__init__.py"}
     texts = {
         "run/handler.py": "import functions._executors.forge.choose, functions._executors.forge.templates",
@@ -210,6 +215,32 @@ def test_what_functions_import_on_lambda_is_pinned_as_it_is_tested_and_the_same_
         assert found[3] == " \\", f"{found[1]} depends on the Python or platform: {found[3]}"
     assert not pins("lambda").keys() & {"pytest", "mypy", "ruff", "uvicorn", "typer", "rich", "asyncpg", "aiobotocore"}
     assert {"aws-sam-cli", "cfn-lint"} <= pins("sam").keys()
+
+
+def test_what_trains_models_is_in_a_layer_of_its_own_and_in_no_function(artifact: ModuleType, kept: set[str]) -> None:
+    assert pins("layer").items() <= pins("dev").items()
+    assert pins("layer").keys() & pins("lambda").keys() == set()
+    assert {"numpy", "scikit-learn", "scipy"} <= pins("layer").keys()
+    assert "pyarrow" not in pins("layer"), "it would not fit"
+    asked = {name for path in kept if path.endswith(".py") for name in artifact.asked(ROOT / path)[0]}
+    assert not {name for name in asked if {"numpy", "scipy", "sklearn"} & {*artifact.parents(name)}}
+
+
+def test_a_layer_loses_what_nobody_imports_and_its_size_is_told(artifact: ModuleType, tmp_path: Path) -> None:
+    folder = written(
+        tmp_path,
+        {
+            "sklearn/tree.py": "1",
+            "sklearn/tests/test_tree.py": "22",
+            "sklearn/_tree.pyx": "333",
+            "numpy/include/a.h": "4444",
+            "numpy/_core/tests/_natype.py": "55555",
+            "numpy/_core/tests/test_it.py": "666666",
+        },
+    )
+    assert artifact.thinned(folder) == 6
+    assert [*artifact.files(folder)] == ["numpy/_core/tests/_natype.py", "sklearn/tree.py"]
+    assert artifact.OURS < artifact.LARGEST == 250 * 1024 * 1024
 
 
 def test_the_build_takes_the_runtime_of_the_template_and_wheels_for_its_architecture() -> None:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from functions._core.slo.rule_files import PAGE_ALERT, TICKET_ALERT
-from functions._observability.catalogue import CATALOGUE, OPEN, Kind, Metric
+from functions._observability.catalogue import CATALOGUE
 from functions._observability.executor_metrics import EXECUTOR_METRICS
+from functions._observability.metric import OPEN, Kind, Metric
 from infra.generate import observability as generate_observability
 from infra.generate.alerts import NO_DATA, RULES, RUNBOOKS, Rule, rules_file
 from infra.generate.dashboard import DASHBOARDS, dashboard, queries
 from infra.generate.executor_alerts import EXECUTOR_RULES
+from infra.generate.learning_alerts import LEARNING_RULES
 from infra.generate.slo_alerts import SLA_RULES
 from tests.conftest import ROOT
 from tests.support.http_api import running_api
@@ -364,8 +366,8 @@ def test_every_alert_has_a_runbook_with_its_three_parts(alert: str) -> None:
 def test_no_runbook_is_left_of_an_alert_that_is_gone() -> None:
     pages = {path.stem for path in (ROOT / RUNBOOKS).glob("*.md")}
     of_slos = {*(rule.alert for rule in SLA_RULES), PAGE_ALERT, TICKET_ALERT}
-    of_executors = {rule.alert for rule in EXECUTOR_RULES}
-    assert pages == {*BY_ALERT, *of_slos, *of_executors, NO_DATA, "README"}
+    others = {rule.alert for rule in (*EXECUTOR_RULES, *LEARNING_RULES)}
+    assert pages == {*BY_ALERT, *of_slos, *others, NO_DATA, "README"}
 
 
 def test_every_alert_says_what_to_do_and_has_a_no_data_alert_beside_it() -> None:

@@ -25,6 +25,8 @@ WATCHED = FUNCTIONS - {
     "ReconcileResources",
     "HealIncident",
     "RunExecutor",
+    "Learn",
+    "Analyze",
 }
 """Functions in the alarms over all of them, which take ten: what the others cannot handle is told as a dead letter, or
 done by the next tick."""
@@ -103,6 +105,9 @@ def test_every_condition_is_used_and_every_reference_leads_somewhere() -> None:
         ({"PrometheusUrl": "https://prometheus.example.com/team"}, True),
         ({"PrometheusUrl": "https://prometheus.example.com/?team=a"}, False),
         ({"AlertWebhookSecretArn": "the-secret-itself"}, False),
+        ({"LearnLayerArn": "flow-c-learn"}, False),
+        ({"LearnLayerArn": EVERYTHING["LearnLayerArn"]}, True),
+        ({"LearnLayerArn": EVERYTHING["LearnLayerArn"].rpartition(":")[0]}, False),
         ({"JwtIssuer": "http://issuer.example.com"}, False),
         ({"AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:flow-c"}, True),
         ({"AlarmEmail": "nobody"}, False),
@@ -192,7 +197,7 @@ def test_there_is_an_alarm_for_whatever_somebody_should_look_at() -> None:
 
 def test_a_function_near_its_timeout_is_told_of() -> None:
     alarm = alarm_on("AWS/Lambda", "Duration", *WATCHED)
-    [timeout] = {function["Timeout"] for function in WHOLE.functions.values()}
+    [timeout] = {WHOLE.functions[name]["Timeout"] for name in WATCHED}
     assert alarm["Threshold"] == 0.8 * timeout * 1000
     assert {metric["MetricStat"]["Stat"] for metric in alarm["Metrics"] if "MetricStat" in metric} == {"p99"}
 

@@ -84,6 +84,30 @@ def test_without_webhooks_nothing_is_brought_to_them_or_polled_for_them() -> Non
         assert said == {"true" if state == "ENABLED" else "false"}
 
 
+def test_what_does_not_learn_is_not_ticked_polled_or_paid_for() -> None:
+    for given, on in (({}, set()), ({"Learning": "advise"}, {"Learn"}), ({"Insights": "on"}, {"Analyze"})):
+        stack = Stack(**given)
+        rules, mappings = stack.of("AWS::Events::Rule"), stack.of("AWS::Lambda::EventSourceMapping")
+        for name in ("Learn", "Analyze"):
+            assert rules[f"{name}Rule"]["State"] == ("ENABLED" if name in on else "DISABLED")
+            assert mappings[f"{name}Events"]["Enabled"] is (name in on)
+        for function in stack.functions.values():
+            variables = function["Environment"]["Variables"]
+            assert variables["FLOWC_LEARNING"] == given.get("Learning", "off")
+            assert variables["FLOWC_INSIGHTS"] == ("true" if "Analyze" in on else "false")
+
+
+def test_learn_alone_has_more_time_and_memory_and_the_layer_where_one_is_named() -> None:
+    functions, whole = STACK.functions, Stack(**EVERYTHING).functions
+    assert {name for name, function in functions.items() if function["Timeout"] != 30} == {"Learn"}
+    assert functions["Learn"]["Timeout"] == 900, "the most that Lambda gives"
+    assert (functions["Learn"]["MemorySize"], functions["Analyze"]["MemorySize"]) == ("2048", "512")
+    assert [name for name, function in functions.items() if "Layers" in function] == []
+    assert {name: function["Layers"] for name, function in whole.items() if "Layers" in function} == {
+        "Learn": [EVERYTHING["LearnLayerArn"]]
+    }
+
+
 def test_users_put_on_their_own_bus_what_the_catalogue_opens_but_reports() -> None:
     [rule] = [rule for rule in RULES.values() if rule["EventBusName"] == ref("Ingress")]
     [target] = rule["Targets"]
@@ -154,7 +178,8 @@ def test_batches_are_answered_message_by_message_and_at_once() -> None:
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping["BatchSize"] == 10
         assert mapping["MaximumBatchingWindowInSeconds"] == 0
-        assert mapping["ScalingConfig"] == {"MaximumConcurrency": STACK.parameters["MaximumConcurrency"]}
+        usual = STACK.parameters["MaximumConcurrency"]
+        assert mapping["ScalingConfig"] == {"MaximumConcurrency": 2 if mapping is MAPPINGS["LearnEvents"] else usual}
 
 
 def test_each_queue_takes_events_of_its_rules_only_and_the_dead_letters_of_every_rule() -> None:
@@ -357,9 +382,13 @@ def test_reserved_concurrency_of_zero_stops_everything_and_takes_nothing_out_of_
     assert {mapping["Enabled"] for mapping in stopped.of("AWS::Lambda::EventSourceMapping").values()} == {False}
     assert stopped.of("AWS::Scheduler::Schedule")["Clock"]["State"] == "DISABLED"
     assert not any("ReservedConcurrentExecutions" in function for function in STACK.functions.values())
-    assert {name for name, mapping in MAPPINGS.items() if not mapping["Enabled"]} == {"NotifyEvents"}
+    assert {name for name, mapping in MAPPINGS.items() if not mapping["Enabled"]} == {
+        "NotifyEvents",
+        "LearnEvents",
+        "AnalyzeEvents",
+    }
     assert STACK.of("AWS::Scheduler::Schedule")["Clock"]["State"] == "ENABLED"
-    limited = Stack(ReservedConcurrency="50", Webhooks="on")
+    limited = Stack(ReservedConcurrency="50", Webhooks="on", Learning="on", Insights="on")
     assert {function["ReservedConcurrentExecutions"] for function in limited.functions.values()} == {"50"}
     assert {mapping["Enabled"] for mapping in limited.of("AWS::Lambda::EventSourceMapping").values()} == {True}
 
@@ -378,7 +407,8 @@ def test_all_functions_are_one_artifact_for_one_runtime() -> None:
     assert (shared["CodeUri"], shared["Runtime"], shared["Architectures"]) == ("functions/", ref("Runtime"), ["arm64"])
     for name in NAMED:
         function = template["Resources"][name]
-        assert function["Properties"].keys() & {"CodeUri", "Runtime", "Architectures", "Layers"} == set()
+        own = function["Properties"].keys() & {"CodeUri", "Runtime", "Architectures", "Layers"}
+        assert own == ({"Layers"} if name == "Learn" else set())
         assert function["Metadata"] == {
             "BuildProperties": {"ParentPackageMode": "explicit", "ParentPackages": "functions"}
         }

@@ -19,6 +19,9 @@ NUMBERS = {
     "execution.results": (12, 7),
     "code-forge.results": (6, 30),
     "orchestration.incidents": (6, 30),
+    "insights.analyzed": (12, 7),
+    "insights.strategic": (6, 30),
+    "insights.operational": (12, 7),
     "telemetry.orchestration": (12, 14),
     "telemetry-flow-c": (3, 7),
 }
@@ -34,6 +37,7 @@ def test_the_topics_have_the_numbers_of_the_original() -> None:
 def test_compression_and_replicas_in_sync_are_said() -> None:
     found = {topic.name: (topic.compression, topic.min_insync_replicas) for topic in TOPICS}
     assert found.pop("telemetry-flow-c") == ("gzip", 2)
+    assert (found.pop("insights.strategic"), found.pop("insights.operational")) == (("snappy", 2), ("snappy", 2))
     assert set(found.values()) == {("producer", 2)}
 
 

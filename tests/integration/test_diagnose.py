@@ -1,8 +1,9 @@
-"""The eight questions of troubleshooting: each case is seen without a fault and with it, on a platform that runs."""
+"""The questions of troubleshooting: each case is seen without a fault and with it, on a platform that runs."""
 
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,9 @@ import pytest
 
 from functions._cli import doctor_command
 from functions._core.errors import Unavailable
+from functions._core.learning import registry
+from functions._core.learning.model_record import ModelRecord, ModelState
+from functions._core.learning.state import LearningState, keep_state
 from functions._core.placement.limits import OVER_LIMIT
 from functions._core.placement.workers import Heartbeat
 from functions._core.records.change_set import ChangeSet
@@ -211,3 +215,65 @@ async def test_the_command_line_prints_what_helps_and_its_status_says_whether_th
     assert "-> start a worker" in everything.stdout
     assert one.stdout.startswith("sla: ok")
     assert json.loads(as_json.stdout)["items"][0]["case"] == "buffer"
+
+
+async def learning(api: Api, **on: bool) -> tuple[str, str, list[str]]:
+    """Ask about learning, of a platform of which some is on."""
+    app = create_app(replace(api.app.state.services, learns=on))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+        found = (await client.get("/api/v1/diagnose/learning")).json()
+    return found["status"], " ".join(found["findings"]), found["remedy"]
+
+
+async def test_learning_that_is_off_is_no_problem_and_what_switches_it_on_is_named(api: Api) -> None:
+    status, findings, remedy = await learning(api)
+    assert (status, remedy) == ("ok", [])
+    assert "learn is off (FLOWC_LEARNING)" in findings
+    assert "analyze is off (FLOWC_INSIGHTS)" in findings
+
+
+async def test_learning_that_is_on_has_to_go_rounds_and_its_faults_are_told(api: Api) -> None:
+    entries, now = api.world.platform.ports.key_values, api.world.platform.ports.clock.now()
+    status, findings, remedy = await learning(api, learn=True)
+    assert status == "problem"
+    assert "learn is on, and has never ended a round." in findings
+    assert "`learn` is deployed" in remedy[0]
+    assert "No model serves" in findings
+    assert "None was trained yet" in findings
+    await keep_state(entries, LearningState(function="learn", at=now))
+    status, findings, _ = await learning(api, learn=True)
+    assert status == "ok"
+    assert "its last rounds went well" in findings
+    assert "scikit-learn is not installed" in findings
+    hostile = "no\nmemory \x1b[31m" + "x" * 1000
+    await keep_state(entries, LearningState(function="learn", at=now, error=hostile, library=True))
+    status, findings, _ = await learning(api, learn=True)
+    assert status == "problem"
+    assert "The last round of learn failed" in findings
+    assert not {"\n", "\x1b"} & {*findings}
+    assert len(findings) < 1000
+    await keep_state(entries, LearningState(function="analyze", at=now - timedelta(hours=4)))
+    status, findings, _ = await learning(api, analyze=True)
+    assert (status, "analyze has not ended a round since" in findings) == ("problem", True)
+
+
+async def test_the_model_that_serves_is_named_and_the_one_that_waits(api: Api) -> None:
+    entries, now = api.world.platform.ports.key_values, api.world.platform.ports.clock.now()
+    record = ModelRecord(
+        name="duration",
+        number=0,
+        kind="table",
+        state=ModelState.SHADOW,
+        state_at=now,
+        trained_at=now,
+        created_by="ann",
+        rows=500,
+        held_out_rows=100,
+    )
+    await keep_state(entries, LearningState(function="learn", at=now, library=True))
+    made = await registry.added(entries, record, [b"{}"])
+    assert "The newest one, duration:1: TRAINED" in (await learning(api, learn=True))[1]
+    await registry.changed(entries, made.number, lambda known: known.but(state=ModelState.SHADOW))
+    assert "duration:1 waits for its verdict" in (await learning(api, learn=True))[1]
+    await registry.promoted(entries, made.number, now, "it is better")
+    assert "duration:1 serves, trained at" in (await learning(api, learn=True))[1]

@@ -220,6 +220,7 @@ def test_the_story_has_every_type_that_leaves_a_platform(story: Story) -> None:
     rare |= {"guard.verdict", "incident.resolved", "incident.escalated"}  # there is no guard, and no playbook
     rare |= {"ticket.hedged", "ticket.hedge_ended", "ticket.not_hedged"}  # nor is a ticket late
     rare |= {"sla.budget.updated", "sla.slo.violated", "sla.freeze.activated", "sla.freeze.resolved"}  # it has no SLOs
+    rare |= {"insights.analyzed", "insights.strategic", "insights.operational"}  # nor does anybody analyse it
     assert kinds - seen <= rare
 
 

@@ -12,8 +12,9 @@ from functions._executors.http import HttpExecutor
 from functions._executors.meter import WorkerMetrics
 from functions._executors.port import CallFailed, JobContext, JobFailed, JobHandle
 from functions._executors.settings import ExecutorSettings
-from functions._observability.catalogue import CATALOGUE, Kind
+from functions._observability.catalogue import CATALOGUE
 from functions._observability.executor_metrics import BY, EXECUTOR_METRICS
+from functions._observability.metric import Kind
 from functions._worker import WorkerConfig, WorkerProcess
 from functions._worker.jobs import JobsExecutor
 from functions._worker.metrics_door import MetricsDoor, WorkerPage

@@ -77,7 +77,7 @@ def test_every_field_of_a_view_that_is_plain_is_in_the_message() -> None:
         "idempotent", "late", "latest_start", "level", "runs",
         "log_bytes", "open_dependencies", "perhaps_begun", "ready_at", "reason", "refusals", "refused_by", "retry",
         "schedule_to_start_ms", "skipped", "tail_ms", "turn", "undo", "until", "waiting", "waiting_since", "log",
-        "next_wakeup_at", "children", "control", "index", "item", "labels", "parent", "scope",
+        "next_wakeup_at", "prediction", "children", "control", "index", "item", "labels", "parent", "scope",
     }  # fmt: skip
     fields = {field.name for field in messages.ExecutionTicketProto.DESCRIPTOR.fields}
     assert set(TicketView.__struct_fields__) - fields <= inner

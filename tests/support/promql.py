@@ -153,6 +153,9 @@ class _Reader:
             while (label := self.take()) != ")":
                 by += [label] if label != "," else []
         self.take("(")
+        if self.next == ")":
+            self.take(")")
+            return Call(name, (), tuple(by))
         arguments = [self.binary(0)]
         while self.take(",", ")") == ",":
             arguments.append(self.binary(0))
@@ -199,6 +202,8 @@ class Series:
             (ranged,) = node.arguments
             assert isinstance(ranged, Selector)
             return dict(self._increases(ranged, time, per_second=node.name == "rate"))
+        if node.name == "time":
+            return time
         values = self.at(node.arguments[-1], time)
         assert isinstance(values, dict), node
         if node.name in AGGREGATES:
@@ -255,7 +260,9 @@ def _binary(node: Binary, left: Value, right: Value) -> Value:
         if node.sign == "or":
             return right | left
         return {labels: value for labels, value in left.items() if (labels in right) is (node.sign == "and")}
-    assert isinstance(left, dict), "a number on the left is not in our part of the language"
+    if isinstance(left, float) and isinstance(right, dict) and node.sign in CALCULATE:
+        return {labels: _calculate(node.sign, left, value) for labels, value in right.items()}
+    assert isinstance(left, dict), "a number that is compared is on the right in our part of the language"
     pairs = {
         labels: (value, right if isinstance(right, float) else right[labels])
         for labels, value in left.items()

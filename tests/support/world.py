@@ -21,6 +21,7 @@ from functions._adapters.stores import Stores
 from functions._core.engine import ReportResult
 from functions._core.events.commands import CancelRequest
 from functions._core.events.envelope import CloudEvent, type_of
+from functions._core.learning.predictions import Predictions
 from functions._core.placement.workers import Registration
 from functions._core.ports import Ports, WorkerGateway
 from functions._core.records.change_set import Delivery
@@ -300,6 +301,7 @@ async def running_world(
     joins: bool = True,
     threads: bool = False,
     environment: Mapping[str, str] | None = None,
+    predictions: Predictions | None = None,
     **settings: Any,
 ) -> AsyncIterator[LocalWorld]:
     """Run a platform, over the memory adapters if no others are given; `limits` changes `Rules`.
@@ -319,6 +321,7 @@ async def running_world(
     chosen = Impatient.from_mapping(environment or {}, data=tmp_path, **settings)
     to_servers = HttpClient()
     ports = replace(ports, task_secrets=task_secrets_of(chosen, clock), guards=guards_by_server(chosen, to_servers))
+    ports = replace(ports, predictions=predictions or ports.predictions)
     platform = Platform(chosen, ports, stores.queue, "http://127.0.0.1:1", joins=joins, threads=threads)
     workers.report = platform.report
     await platform.start()

@@ -372,6 +372,7 @@ def test_an_ended_flow_tells_its_outcome_how_long_it_took_and_how_late_it_was() 
         "Tickets: 2 CANCELLED.",
         "Reason: too late (sla_timeout).",
         "It ended 1.5 s after its deadline.",
+        f"`flowc what-changed {flow.flow_id}` tells the likeliest causes.",
         "Its telemetry waits in the buffer and is sent when the sink takes it.",
     )
     assert (explained.waits_for, explained.since, explained.then) == (None, flow.ended_at, None)

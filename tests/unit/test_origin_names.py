@@ -43,10 +43,16 @@ def families(metrics: Metrics) -> dict[str, dict[str, float]]:
     return found
 
 
+ANALYSTS = """
+insights_generated_total insight_generation_duration_seconds queries_executed_total query_duration_seconds
+anomalies_detected_total cache_operations_total insights_cached_gauge kafka_consumer_lag_gauge
+""".split()  # noqa: SIM905 a list of names is read best as text
+
+
 @pytest.mark.parametrize(
     ("names", "number"),
-    [(ORCHESTRATOR, 15), (TICKETS, 17), (REGISTRY, 14), (WORKERS, 4)],
-    ids=["orchestrator", "tickets", "registry", "workers"],
+    [(ORCHESTRATOR, 15), (TICKETS, 17), (REGISTRY, 14), (WORKERS, 4), (ANALYSTS, 8)],
+    ids=["orchestrator", "tickets", "registry", "workers", "analysts"],
 )
 def test_every_name_that_the_origin_documents_is_offered(names: list[str], number: int) -> None:
     assert len(names) == number

@@ -51,6 +51,12 @@ def price_part(tickets: Sequence[Mapping[str, Any]], workers: Iterable[Worker]) 
     return {"amounts": {name: round(amounts[name], 6) for name in sorted(amounts)}, "workers": lines}
 
 
+def price_of(worker: Worker, milliseconds: float) -> tuple[float, str] | None:
+    """Return what so much time of a worker costs, to a millionth, and the currency; None where it states no price."""
+    stated = _stated(worker.metadata)
+    return None if stated is None else (round(milliseconds / 1000 * stated[0] / HOUR, 6), stated[1])
+
+
 def _stated(metadata: Mapping[str, Any]) -> tuple[float, str] | None:
     """Return price for an hour and currency; None for what is no price."""
     price, currency = metadata.get("price_per_hour"), metadata.get("currency", "USD")

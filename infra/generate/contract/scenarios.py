@@ -21,6 +21,7 @@ from infra.generate.contract.beginnings import MANAGER, begun, built, deploying,
 from infra.generate.contract.forge_course import forged
 from infra.generate.contract.guard_course import quarantined
 from infra.generate.contract.healing_course import healed
+from infra.generate.contract.insight_course import analyzed
 from infra.generate.contract.job_course import leaked
 from infra.generate.contract.risk_courses import acted_upon, hedged, late
 from infra.generate.contract.sample import DECISION, IMAGE, START, TRACE, decision_event
@@ -352,4 +353,5 @@ COURSES: Sequence[Callable[[], Awaitable[Scenario]]] = (
     healed,
     leaked,
     forged,
+    analyzed,
 )
