@@ -72,12 +72,6 @@ async def list_models(services: Services) -> ModelList:
     )
 
 
-@router.get("/{model_id}", responses=problems(404))
-async def get_model(services: Services, model_id: str) -> ModelView:
-    """Return a model: its measures on held-out tickets and on those since then, its state and why."""
-    return model_view(await _model(services, model_id))
-
-
 @router.post(
     "/train",
     status_code=202,
@@ -104,6 +98,12 @@ async def train_model(
     else:
         response.status_code = 200
     return TrainingRequest(requested_by=known.by, requested_at=known.at)
+
+
+@router.get("/{model_id}", responses=problems(404))
+async def get_model(services: Services, model_id: str) -> ModelView:
+    """Return a model: its measures on held-out tickets and on those since then, its state and why."""
+    return model_view(await _model(services, model_id))
 
 
 @router.post("/{model_id}/promote", responses=problems(400, 404, 409, 422))

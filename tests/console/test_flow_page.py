@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.console.browser import Person, title
 from tests.support.processes import Platform
-from tests.support.world import decision, task
+from tests.support.world import decision, task, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session")]
 
@@ -50,6 +50,28 @@ async def test_a_flow_is_watched_to_its_end_without_being_loaded_again(
     await expect(page.locator(".why")).to_contain_text("has ended as COMPLETED")
     await expect(page).to_have_title("completed · " + await head.get_by_role("heading").inner_text() + " · Flow C")
     assert await page.evaluate("window.same")
+
+
+async def test_a_page_that_is_left_while_it_reads_says_nothing(person: Person, platform: Platform) -> None:
+    flow_id = await done(platform, task("build"))
+    page = await shown(person, flow_id)
+    await expect(page.locator(".why")).to_contain_text("has ended as COMPLETED")
+    held: list[str] = []
+
+    async def hold(route: Route) -> None:
+        held.append(route.request.url.rpartition("/")[2])
+
+    await page.route(re.compile(rf"/api/v1/(why/{flow_id}|flows/{flow_id}/tickets|flows/{flow_id}/history)"), hold)
+    await page.get_by_role("link", name="Flows", exact=True).first.click()
+    await page.go_back()
+    await until(lambda: _both(held), "the page to read two things at once")
+    await page.get_by_role("link", name="Workers", exact=True).first.click()
+    await expect(title(page, "Workers")).to_be_visible()
+    await person.check()
+
+
+async def _both(held: list[str]) -> bool | None:
+    return len(held) > 1 or None
 
 
 async def test_a_stuck_flow_says_why_and_is_cancelled_after_a_dry_run(person: Person, platform: Platform) -> None:

@@ -154,13 +154,15 @@ class TestStrangers:
             answer = await api.client.get(path, headers={"x-api-key": "the-key-of-this-test"})
             assert answer.json() == {"items": [], "cursor": None}
 
-    @pytest.mark.parametrize("path", [FLOWS, TICKETS])
     @pytest.mark.parametrize(
-        "cursor", ["", "x", "~", "1~~", "1~a~b", f"{'9' * 15}~", "-1~~1", "1~\x00~1", "1~é", "1~a~9999999", "1~a~-1"]
+        ("path", "cursor"),
+        [
+            *((path, cursor) for path in (FLOWS, TICKETS) for cursor in ("", "x", "~", f"{'9' * 15}~", "-1~~1", "1~é")),
+            *((path, "1~\x00~1") for path in (FLOWS, TICKETS)),
+            *((TICKETS, cursor) for cursor in ("1~~", "1~a~b", "1~a~9999999", "1~a~-1")),  # ids of flows may hold these
+        ],
     )
     async def test_a_word_that_is_no_cursor_is_refused(self, api: Api, path: str, cursor: str) -> None:
-        if path == FLOWS and cursor in {"1~~", "1~a~b", "1~a~9999999", "1~a~-1"}:
-            pytest.skip("an id of a flow may hold it")
         problem_of(await api.client.get(path, params={"cursor": cursor}), 400, "invalid_cursor")
 
     @pytest.mark.parametrize("path", [FLOWS, TICKETS])

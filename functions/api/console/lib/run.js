@@ -52,6 +52,7 @@ export class Run {
         this.#again = false;
         await this.begin();
         const asked = this.#paced('why', async () => { this.why = await this.get(path`why/${this.id}`); });
+        asked.catch(() => null); // what ends the reading of the others is thrown there, what ends this one below
         if (this.#stale) await this.#paced('tickets', () => this.#readTickets());
         await this.#paced('history', () => this.#readHistory());
         await asked;
