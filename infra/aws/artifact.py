@@ -41,6 +41,7 @@ ELSEWHERE = frozenset(
         "pyarrow",
         "rich",
         "sklearn",
+        "threadpoolctl",
         "typer",
         "uvicorn",
         "uvloop",
