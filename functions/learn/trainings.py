@@ -16,7 +16,6 @@ from functions._core.learning.payload import packed
 from functions._core.learning.progress import LEARNING, TRAINING, Asked
 from functions._core.learning.table_training import usable
 from functions._core.learning.training import MOST_ROWS, Serves, Trained
-from functions._core.learning.worker_time import with_worker_time
 from functions._core.ports import Entry, Ports
 from functions._core.records.models import Flow
 from functions._core.records.record import encode
@@ -135,7 +134,7 @@ async def newest_rows(ports: Ports, now: datetime, seconds: float, at_most: int 
 
 async def _rows(ports: Ports, flow: Flow) -> Sequence[TicketRow]:
     (row, rows), _ = await rows_of_flow(ports, flow)
-    return () if row.simulated else await with_worker_time(ports.views, flow.flow_id, rows)
+    return () if row.simulated else rows
 
 
 async def _stored(ports: Ports, done: Trained, now: datetime) -> ModelRecord:
