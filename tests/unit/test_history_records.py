@@ -15,12 +15,12 @@ from functions._core.errors import Rejected
 from functions._core.learning.columns import FlowColumns, TicketColumns, flow_columns, ticket_columns
 from functions._core.learning.history import FlowRow, TicketRow
 from functions._core.learning.history_reader import HistoryCursor, ended_between, read_cursor
-from functions._core.learning.rows import ERROR_LENGTH, kind_of, rows_of, work_of
+from functions._core.learning.rows import ERROR_LENGTH, kind_of, rows_of
 from functions._core.records.control import Approval, Control, Foreach
 from functions._core.records.models import Reason
 from functions._core.records.prediction import FlowPrediction, Prediction
 from functions._core.records.simulated import SIMULATED
-from functions._core.records.values import TicketStatus, flow_id_of
+from functions._core.records.values import flow_id_of
 from tests.support.builders import T0, make_flow, make_step, make_ticket, seconds
 from tests.support.slo_history import ports_of
 
@@ -100,11 +100,6 @@ class TestRows:
         assert (row.actual_ms, row.waited_ms, row.retries, row.attempts) == (4000, 3000, 1, 1)
         assert (row.reason_code, len(row.error or "")) == ("worker_failed", ERROR_LENGTH)
         assert row.prediction == Prediction(p50_ms=1, p90_ms=2, model="m:1")
-
-    def test_a_plan_and_its_history_show_a_model_the_same_work(self) -> None:
-        ticket = make_ticket(ENDED, dependencies=("a",), required_capabilities=("build",), domain="TECHNICAL")
-        after = ticket.but(status=TicketStatus.FAILED, ready_at=T0, completed_at=T0 + seconds(1))
-        assert rows_of(ENDED, [after])[1][0].work == work_of(ticket, ENDED)
 
     def test_items_and_tasks_of_plans_within_are_of_the_kind_of_their_task(self) -> None:
         ticket = make_ticket(ENDED)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions._core.events.assignment import assignment_data
-from functions._core.learning.predictions import Quantiles
+from functions._core.learning.predictions import PlannedWork, Quantiles
+from functions._core.learning.rows import rows_of
 from functions._core.planning.children import item_tickets
 from functions._core.planning.compensation import compensations
 from functions._core.planning.predicted_schedule import LONGER, longer_timeout
@@ -75,6 +76,22 @@ def test_whatever_a_model_says_nothing_is_given_up_earlier(
         assert on.sla.timeout_ms == off.sla.timeout_ms
         assert on.estimated_duration_ms == off.estimated_duration_ms
         assert NOW <= on.latest_start <= on.sla.deadline <= flow.sla_deadline
+
+
+def test_a_plan_and_its_history_show_a_model_the_same_work() -> None:
+    asked: list[PlannedWork] = []
+
+    class Asked(Told):
+        def quantiles(self, work: PlannedWork, worker_id: str | None = None) -> Quantiles:
+            asked.append(work)
+            return super().quantiles(work, worker_id)
+
+    more = {"parameters": {"where": "Zürich", "of": [1, 2.5, None]}, "risk_band": "high", "priority": "HIGH"}
+    tasks = a_task("fetch"), a_task("build", "fetch", required_capabilities=["Python", "docker"], **more)
+    flow = flow_of(*tasks).but(tickets_generated=2, outcome="COMPLETED", ended_at=NOW + timedelta(minutes=1))
+    ended = {"status": TicketStatus.COMPLETED, "attempt": 1, "completed_at": NOW + timedelta(minutes=1)}
+    tickets = [ticket.but(**ended) for ticket in made(*tasks, model=Asked()).values()]
+    assert asked == [row.work for row in rows_of(flow, tickets)[1]]
 
 
 def test_a_decision_that_comes_with_another_plan_is_not_told_what_was_said_of_its_first_one() -> None:

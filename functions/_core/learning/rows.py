@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from functions._core.learning.history import FlowRow, TicketRow
-from functions._core.learning.predictions import PlannedWork
 from functions._core.learning.worker_time import of_record
 from functions._core.planning.slack import missed
 from functions._core.records.json_text import json_size
@@ -52,30 +51,6 @@ def rows_of(flow: Flow, tickets: Sequence[Ticket]) -> tuple[FlowRow, tuple[Ticke
         reason_code=reasons[0].code if reasons else None,
         prediction=flow.prediction,
     ), rows
-
-
-def work_of(ticket: Ticket, flow: Flow) -> PlannedWork:
-    """Return a ticket's work as a model sees it, the same for a ticket that is new as for its row.
-
-    The number of tasks is the flow's present one: it grows as lists and plans within the plan unfold.
-    """
-    return PlannedWork(
-        task_type=ticket.task_type.value,
-        task_id=kind_of(ticket),
-        domain=ticket.domain,
-        capabilities=ticket.required_capabilities,
-        estimate_ms=max(1, ticket.estimated_duration_ms),
-        parameters_bytes=parameters_bytes(ticket),
-        risk_band=ticket.risk_band,
-        priority=ticket.priority,
-        security_level=ticket.security_level,
-        level=ticket.level,
-        fan_in=len(ticket.dependencies),
-        fan_out=len(ticket.dependants),
-        plan_tasks=flow.tickets_generated,
-        sla_ms=sla_ms_of(flow),
-        at=ticket.created_at,
-    )
 
 
 def sla_ms_of(flow: Flow) -> int:
