@@ -48,6 +48,11 @@ METRICS = "the catalogue of metrics"
 """What rules are made of."""
 
 
+def share_of(name: str, bad: str, window: str) -> str:
+    """Return the query for the part of what a metric counts that has the labels `bad`."""
+    return f"(sum(rate({name}{{{bad}}}[{window}])) / sum(rate({name}[{window}])))"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One alert: `signal comparison threshold`, true for `lasting`. `reads` are the metrics of the signal."""

@@ -6,7 +6,7 @@ missing data stands beside none of them. `AnalystsDown` and `MLLearningDown` say
 
 from collections.abc import Mapping, Sequence
 
-from infra.generate.alerts import CALLS, METRICS, Rule, alert_lines, annotations_of, group_lines, head_lines
+from infra.generate.alerts import CALLS, METRICS, Rule, alert_lines, annotations_of, group_lines, head_lines, share_of
 
 ENABLED = "flowc_learning_enabled"
 LOOKS = "analyst_rounds_total"
@@ -40,10 +40,6 @@ def _without(function: str, counter: str, window: str) -> str:
     return f"({_enabled(function)} unless (sum(increase({counter}[{window}])) > 0))"
 
 
-def _share(name: str, bad: str, window: str) -> str:
-    return f"(sum(rate({name}{{{bad}}}[{window}])) / sum(rate({name}[{window}])))"
-
-
 def _slow(name: str, matching: str = "") -> str:
     return f"histogram_quantile(0.95, sum by (le) (rate({name}_bucket{matching}[30m])))"
 
@@ -68,7 +64,7 @@ ANALYST_RULES: Sequence[Rule] = (
     Rule(
         alert="AnalystErrorRateHigh",
         severity="critical",
-        signal=_share(LOOKS, FAILED, "15m"),
+        signal=share_of(LOOKS, FAILED, "15m"),
         comparison=">",
         threshold=0.2,
         lasting="10m",
@@ -90,7 +86,7 @@ ANALYST_RULES: Sequence[Rule] = (
     Rule(
         alert="AnalystStoreUnavailable",
         severity="critical",
-        signal=f"({_share(CALLS, AWAY, '5m')} and {_enabled('analyze')} > 0)",
+        signal=f"({share_of(CALLS, AWAY, '5m')} and {_enabled('analyze')} > 0)",
         comparison=">",
         threshold=0.5,
         lasting="2m",
@@ -215,7 +211,7 @@ MODEL_RULES: Sequence[Rule] = (
     Rule(
         alert="MLPredictionHighErrorRate",
         severity="warning",
-        signal=_share(PREDICTIONS, 'status="error"', "5m"),
+        signal=share_of(PREDICTIONS, 'status="error"', "5m"),
         comparison=">",
         threshold=0.2,
         lasting="5m",
@@ -226,7 +222,7 @@ MODEL_RULES: Sequence[Rule] = (
     Rule(
         alert="MLDurationPredictionInaccurate",
         severity="warning",
-        signal=_share(COVERAGE, 'within="beyond"', "6h"),
+        signal=share_of(COVERAGE, 'within="beyond"', "6h"),
         comparison=">",
         threshold=0.3,
         lasting="1h",

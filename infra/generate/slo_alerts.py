@@ -8,7 +8,7 @@ stands beside it: `SLAManagementSystemDown` says that nothing is reported at all
 
 from collections.abc import Mapping, Sequence
 
-from infra.generate.alerts import CALLS, METRICS, Rule, alert_lines, annotations_of, group_lines, head_lines
+from infra.generate.alerts import CALLS, METRICS, Rule, alert_lines, annotations_of, group_lines, head_lines, share_of
 
 CALCULATIONS = "sla_calculations_total"
 CALCULATION = "sla_calculation_duration_seconds"
@@ -24,10 +24,6 @@ DASHBOARD = "/d/flow-c-sla"
 
 SLO_LABEL = "slo"
 """The label by which an alert names an SLO."""
-
-
-def _share(name: str, bad: str, window: str) -> str:
-    return f"(sum(rate({name}{{{bad}}}[{window}])) / sum(rate({name}[{window}])))"
 
 
 BY_SERVICE = f"max by (service_name, scope) ({ACTIVE})"
@@ -47,7 +43,7 @@ HEALTH: Sequence[Rule] = (
     Rule(
         alert="HighErrorRate",
         severity="warning",
-        signal=_share(CALCULATIONS, 'status="error"', "30m"),
+        signal=share_of(CALCULATIONS, 'status="error"', "30m"),
         comparison=">",
         threshold=0.05,
         lasting="10m",
@@ -69,7 +65,7 @@ HEALTH: Sequence[Rule] = (
     Rule(
         alert="StoreDown",
         severity="critical",
-        signal=_share(CALLS, 'status="error"', "5m"),
+        signal=share_of(CALLS, 'status="error"', "5m"),
         comparison=">",
         threshold=0.5,
         lasting="2m",
@@ -80,7 +76,7 @@ HEALTH: Sequence[Rule] = (
     Rule(
         alert="MetricsServerDown",
         severity="warning",
-        signal=_share(QUERIES, 'status="error"', "15m"),
+        signal=share_of(QUERIES, 'status="error"', "15m"),
         comparison=">",
         threshold=0.5,
         lasting="10m",

@@ -11,7 +11,6 @@ from functions._core.learning.distributions import (
     binomial_tail,
     fisher_tail,
     normal_of_student,
-    normal_tail,
     student_of_normal,
     student_two_sided,
 )
@@ -34,7 +33,6 @@ def test_tails_are_those_of_scipy() -> None:
     from scipy import stats
 
     for figure in (0.0, 0.01, 0.7, 1.96, 5.0, 40.0):
-        assert normal_tail(figure) == pytest.approx(stats.norm.sf(figure), rel=1e-9)
         for freedom in FREEDOMS:
             assert student_two_sided(figure, freedom) == pytest.approx(2 * stats.t.sf(figure, freedom), rel=1e-7)
             for between in (1, 2, 5, 20):

@@ -194,7 +194,7 @@ class TestCache:
 
     def test_a_value_lives_its_time_and_its_accesses_are_counted(self) -> None:
         cache: ReadCache[str] = ReadCache()
-        cache.put("a", "1", T0, lives=timedelta(seconds=5), metadata={"from": "here"})
+        cache.put("a", "1", T0, lives=timedelta(seconds=5))
         assert [cache.get("a", T0 + seconds(number)) for number in (0, 4.999, 5)] == ["1", "1", None]
         assert (cache.accesses("a"), cache.get("b", T0), len(cache)) == (0, None, 0)
 
@@ -210,16 +210,6 @@ class TestCache:
         cache.get("a", T0)
         cache.put("a", "2", T0)
         assert (cache.accesses("a"), cache.get("a", T0), cache.accesses("a")) == (2, "2", 3)
-
-    def test_words_are_kept_beside_a_value(self) -> None:
-        cache: ReadCache[str] = ReadCache()
-        assert cache.set_metadata("a", {"x": "y"}) is False
-        cache.put("a", "1", T0)
-        assert cache.metadata("a") == {}
-        assert cache.set_metadata("a", {"x": "y"}) is True
-        assert cache.metadata("a") == {"x": "y"}
-        cache.invalidate("a")
-        assert cache.metadata("a") == {}
 
     def test_it_is_bounded_and_forgets_what_was_asked_for_longest_ago(self) -> None:
         cache: ReadCache[int] = ReadCache(most=3)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from statistics import median
 from typing import NamedTuple
 
 from functions._core.insights.flow_time import Spell, SpellKind
 from functions._core.insights.usual_times import ENOUGH, EarlierTimes, UsualTimes, sureness
 from functions._core.learning.history import TicketRow
 from functions._core.learning.rows import kind_of, parameters_bytes
+from functions._core.learning.series import median
 from functions._core.records.models import Ticket
 from functions._core.records.values import TicketStatus, parse_time
 

@@ -5,7 +5,7 @@ has read for ten seconds; what another process has stored meanwhile it shows as 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
@@ -38,8 +38,6 @@ class CachedValue(Generic[T]):
     """Until when it may be used."""
     accesses: int = 0
     """How often it was asked for."""
-    metadata: Mapping[str, str] | None = None
-    """Words about it."""
 
 
 class ReadCache(Generic[T]):
@@ -66,33 +64,13 @@ class ReadCache(Generic[T]):
         self._observed("get", "hit")
         return known.value
 
-    def put(
-        self,
-        key: str,
-        value: T,
-        now: datetime,
-        *,
-        lives: timedelta = TIME_TO_LIVE,
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    def put(self, key: str, value: T, now: datetime, *, lives: timedelta = TIME_TO_LIVE) -> None:
         """Remember a value; the count of who asked for the one before it goes on."""
         before = self._values.pop(key, None)
-        self._values[key] = CachedValue(value, now, now + lives, before.accesses if before else 0, metadata)
+        self._values[key] = CachedValue(value, now, now + lives, before.accesses if before else 0)
         while len(self._values) > self._most:
             self._values.popitem(last=False)
         self._observed("put", "done")
-
-    def set_metadata(self, key: str, metadata: Mapping[str, str]) -> bool:
-        """Keep words beside a value; tell whether it is there."""
-        known = self._values.get(key)
-        if known is not None:
-            known.metadata = metadata
-        return known is not None
-
-    def metadata(self, key: str) -> Mapping[str, str]:
-        """Return the words beside a value."""
-        known = self._values.get(key)
-        return {} if known is None or known.metadata is None else known.metadata
 
     def accesses(self, key: str) -> int:
         """Return how often a value was asked for while it was there."""
@@ -123,7 +101,7 @@ class CachedInsights:
         known = self.all.get("", now)
         if known is None:
             known = await all_insights(self._entries)
-            self.all.put("", known, now, metadata={"insights": str(len(known))})
+            self.all.put("", known, now)
         return select(known, wanted, now)
 
     async def get(self, insight_id: str) -> Insight | None:

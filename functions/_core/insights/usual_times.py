@@ -3,11 +3,11 @@
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from statistics import median
 from typing import NamedTuple
 
 from functions._core.learning.history import FlowRow, TicketRow
 from functions._core.learning.rows import kind_of
+from functions._core.learning.series import median
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.record import Record
 from functions._core.records.values import Outcome, Timestamp, milliseconds

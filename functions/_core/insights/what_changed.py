@@ -7,7 +7,6 @@ for it. What causes explain never adds up to more than the delay. Pure.
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
-from statistics import median
 from typing import NamedTuple
 
 from functions._core.explain.spans import counted
@@ -17,6 +16,7 @@ from functions._core.insights.causes import MEASURED, CauseKind, Fleet, Part, fa
 from functions._core.insights.flow_time import Spell, SpellKind, begun_at, spells_of
 from functions._core.insights.usual_times import Base, BaseKind, ComparedWith, UsualTimes
 from functions._core.learning.rows import kind_of
+from functions._core.learning.series import median
 from functions._core.planning.slack import closed_at, deadline_at, missed
 from functions._core.records.models import Flow, Ticket
 from functions._core.records.record import Record

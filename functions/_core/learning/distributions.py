@@ -1,11 +1,11 @@
-"""How likely chance alone makes a figure: tails of the distributions of Student, Fisher, Gauss and of counts. Pure.
+"""How likely chance alone makes a figure: tails of the distributions of Student, Fisher and of counts. Pure.
 
-All of them but the normal one are incomplete beta functions, whose continued fraction is evaluated by the method of
+They are incomplete beta functions, whose continued fraction is evaluated by the method of
 Lentz (Numerical Recipes, 6.4): exact to about ten digits, in a number of steps that grows with the root of the degrees
 of freedom.
 """
 
-from math import erfc, exp, inf, lgamma, log, log1p, sqrt
+from math import exp, inf, lgamma, log, log1p, sqrt
 
 from functions._core.learning.series import UnusableSeries
 
@@ -17,11 +17,6 @@ CLOSE = 1e-14
 
 TINY = 1e-300
 """What stands for zero where the fraction would divide by it."""
-
-
-def normal_tail(z: float) -> float:
-    """Return the probability that a standard normal figure is `z` or more."""
-    return 0.5 * erfc(z / sqrt(2))
 
 
 def student_two_sided(t: float, freedom: float) -> float:
