@@ -5,6 +5,9 @@ from datetime import timedelta
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 """Seconds."""
 
+SECOND_MS = 1_000
+"""Milliseconds of a second: 0.1 s says nothing of work that takes 80 ms."""
+
 PRECISE_BELOW = 10
 """Seconds below which tenths matter to a reader."""
 
@@ -26,6 +29,11 @@ def span(duration: timedelta) -> str:
             rest = whole % unit // smaller
             return f"{whole // unit} {name} {rest} {smaller_name}" if rest else f"{whole // unit} {name}"
     raise AssertionError("a minute is the smallest of the units")
+
+
+def span_of_ms(milliseconds: float) -> str:
+    """Return a duration that is given in milliseconds as `span` does, below one second in milliseconds."""
+    return f"{milliseconds:.0f} ms" if milliseconds < SECOND_MS else span(timedelta(milliseconds=milliseconds))
 
 
 def span_of_seconds(seconds: float) -> str:

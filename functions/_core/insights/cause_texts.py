@@ -1,17 +1,14 @@
 """Causes as people read them: parts of one cause put together, with a sentence and its evidence. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 
-from functions._core.explain.spans import counted, span
+from functions._core.explain.spans import counted, span_of_ms
 from functions._core.explain.wording import listed, plain
 from functions._core.insights.causes import CauseKind, Part
 from functions._core.insights.usual_times import UsualTimes
 from functions._core.learning.rows import kind_of
 from functions._core.records.models import Ticket
 from functions._core.records.record import Record
-
-SECOND_MS = 1_000
 
 NAMED = 5
 """Tickets that a cause names."""
@@ -51,11 +48,6 @@ class DelayCause(Record):
     """Tickets that it is about, at most five."""
     worker_id: str | None = None
     """The worker that it is about."""
-
-
-def ms_span(ms: float) -> str:
-    """Return a duration of so many milliseconds in words."""
-    return f"{ms:.0f} ms" if ms < SECOND_MS else span(timedelta(milliseconds=ms))
 
 
 def cause_of(parts: Sequence[Part], usual: UsualTimes) -> DelayCause:
@@ -134,20 +126,20 @@ def _retries(part: Part, parts: Sequence[Part]) -> str:
 
 def _work(part: Part, parts: Sequence[Part]) -> str:
     tasks, worker = f"{_task(part)} ({part.subject})", _worker(part.spell.ticket)
-    usually = f"{ms_span(part.before)} in {counted(part.samples, 'earlier ticket')}"
-    return f"Work took longer: {tasks} took {ms_span(part.now)}{worker}, before {usually}{_others(parts)}."
+    usually = f"{span_of_ms(part.before)} in {counted(part.samples, 'earlier ticket')}"
+    return f"Work took longer: {tasks} took {span_of_ms(part.now)}{worker}, before {usually}{_others(parts)}."
 
 
 def _of_worker(part: Part, parts: Sequence[Part]) -> str:
-    usually = f"the others {ms_span(part.before)}"
+    usually = f"the others {span_of_ms(part.before)}"
     takes = "takes" if part.known else "had not done such work before and took"
     ticket = part.spell.ticket
     name = plain(part.subject or (ticket.worker_id if ticket else None) or "")
-    return f"Worker {name} {takes} {ms_span(part.now)} for {_task(part)}, {usually}{_others(parts)}."
+    return f"Worker {name} {takes} {span_of_ms(part.now)} for {_task(part)}, {usually}{_others(parts)}."
 
 
 def _registered(part: Part, parts: Sequence[Part]) -> str:
-    before = f"it took {ms_span(part.before)} in {counted(part.samples, 'ticket')}, then {ms_span(part.now)}"
+    before = f"it took {span_of_ms(part.before)} in {counted(part.samples, 'ticket')}, then {span_of_ms(part.now)}"
     return f"Worker {plain(part.subject)} has registered anew: before that {before} for {_task(part)}{_others(parts)}."
 
 
@@ -157,8 +149,8 @@ def _inputs(part: Part, parts: Sequence[Part]) -> str:
 
 
 def _waiting(part: Part, parts: Sequence[Part]) -> str:
-    wait = f"{_task(part)} waited {ms_span(part.now)} for a worker ({plain(part.subject)})"
-    before = f"before {ms_span(part.before)} in {counted(part.samples, 'earlier ticket')}"
+    wait = f"{_task(part)} waited {span_of_ms(part.now)} for a worker ({plain(part.subject)})"
+    before = f"before {span_of_ms(part.before)} in {counted(part.samples, 'earlier ticket')}"
     return f"There were too few free workers: {wait}, {before}{_others(parts)}."
 
 
@@ -169,32 +161,32 @@ def _gone(part: Part, parts: Sequence[Part]) -> str:
 
 def _plan(_part: Part, parts: Sequence[Part]) -> str:
     tasks = sorted({plain(kind_of(one.spell.ticket)) for one in parts if one.spell.ticket})
-    took = ms_span(sum(one.ms for one in parts))
+    took = span_of_ms(sum(one.ms for one in parts))
     return f"The plan has {counted(len(tasks), 'task')} that it had not before, {listed(tasks)}: that took {took}."
 
 
 def _people(part: Part, parts: Sequence[Part]) -> str:
-    waited = ms_span(sum(one.spell.ms for one in parts))
+    waited = span_of_ms(sum(one.spell.ms for one in parts))
     return f"A person was waited for: {_task(part)} waited {waited}."
 
 
 def _held(part: Part, parts: Sequence[Part]) -> str:
-    return f"A freeze or a quarantine held {_task(part)} back for {ms_span(part.spell.ms)}{_others(parts)}."
+    return f"A freeze or a quarantine held {_task(part)} back for {span_of_ms(part.spell.ms)}{_others(parts)}."
 
 
 def _planning(part: Part, _parts: Sequence[Part]) -> str:
-    usually = f"before {ms_span(part.before)}"
-    return f"Its tickets were made after {ms_span(part.now)}, {usually}: a policy, a limit or a step held it."
+    usually = f"before {span_of_ms(part.before)}"
+    return f"Its tickets were made after {span_of_ms(part.now)}, {usually}: a policy, a limit or a step held it."
 
 
 def _hour(part: Part, parts: Sequence[Part]) -> str:
-    at = f"around {part.subject} it takes {ms_span(part.now)}, at other hours {ms_span(part.before)}"
+    at = f"around {part.subject} it takes {span_of_ms(part.now)}, at other hours {span_of_ms(part.before)}"
     return f"It is slower at this hour: for {_task(part)} {at}{_others(parts)}."
 
 
 def _estimates(part: Part, parts: Sequence[Part]) -> str:
-    took = f"{_task(part)} ({part.subject}) took {ms_span(part.now)}{_worker(part.spell.ticket)}"
-    return f"Estimates were too low: {took}, its plan expected {ms_span(part.before)}{_others(parts)}."
+    took = f"{_task(part)} ({part.subject}) took {span_of_ms(part.now)}{_worker(part.spell.ticket)}"
+    return f"Estimates were too low: {took}, its plan expected {span_of_ms(part.before)}{_others(parts)}."
 
 
 TEXTS: Mapping[CauseKind, Callable[[Part, Sequence[Part]], str]] = {

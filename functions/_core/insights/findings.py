@@ -20,9 +20,6 @@ ENTITY_ID = 255
 KEY = 500
 """Characters of a rule and a subject that tell findings apart."""
 
-SECOND_MS = 1_000
-"""Milliseconds of a second; durations below it are shown in milliseconds."""
-
 QUOTE, APOSTROPHE = "'", "\N{RIGHT SINGLE QUOTATION MARK}"
 """What names are quoted by in sentences, and what stands for it within a name."""
 
@@ -111,8 +108,3 @@ def evidence(number: int) -> float:
 def finite(figures: Mapping[str, float]) -> Mapping[str, float]:
     """Return figures with three decimals at most, without those that are no numbers."""
     return {name: round(float(value), 3) for name, value in figures.items() if isfinite(value)}
-
-
-def short(milliseconds: float) -> str:
-    """Return a duration in seconds, below one in milliseconds: 0.1 s says nothing of work that takes 80 ms."""
-    return f"{milliseconds:.0f} ms" if milliseconds < SECOND_MS else f"{milliseconds / SECOND_MS:.1f} s"

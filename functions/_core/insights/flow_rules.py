@@ -7,7 +7,8 @@ its plan expected or by waiting for a worker.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from functions._core.insights.findings import Advice, ProblemFound, entity, evidence, named, short
+from functions._core.explain.spans import span_of_ms
+from functions._core.insights.findings import Advice, ProblemFound, entity, evidence, named
 from functions._core.insights.insight import InsightType, RelatedEntity
 from functions._core.insights.window import WENT_WRONG, HistoryWindow
 from functions._core.learning.history import FlowRow, TicketRow
@@ -113,7 +114,7 @@ def _wrong(rule: str, cause: Cause, flows: Sequence[FlowRow], window: HistoryWin
     late = [max(0, milliseconds(flow.ended_at - flow.deadline)) for flow in flows]
     severity = LEAST + MOST * number / (ended + CAREFUL)
     severity += PRECIOUS if any(flow.priority is Priority.CRITICAL for flow in flows) else 0
-    by = f" The delay was {short(median(late))} in the middle." if median(late) >= NOTICEABLE_MS else ""
+    by = f" The delay was {span_of_ms(median(late))} in the middle." if median(late) >= NOTICEABLE_MS else ""
     agree = sum(flow.reason_code in {None, cause.reason} or cause.kind != "failed" for flow in flows)
     return ProblemFound(
         rule=rule,

@@ -9,9 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from functions._core.explain.spans import counted
+from functions._core.explain.spans import counted, span_of_ms
 from functions._core.explain.wording import plain
-from functions._core.insights.cause_texts import DelayCause, Evidence, cause_of, ms_span
+from functions._core.insights.cause_texts import DelayCause, Evidence, cause_of
 from functions._core.insights.causes import MEASURED, CauseKind, Fleet, Part, failed_before, parts_of, usual_ms
 from functions._core.insights.flow_time import Spell, SpellKind, begun_at, spells_of
 from functions._core.insights.usual_times import Base, BaseKind, ComparedWith, UsualTimes
@@ -236,8 +236,8 @@ def _never_fit(flow: Flow, usual: UsualTimes, delay: _Delay) -> DelayCause:
         explained_ms=delay.never_fit,
         sure=round(sure, 2),
         text=(
-            f"Its deadline gives {ms_span(given)}, and such a flow usually takes {ms_span(delay.usual)}; by its "
-            f"estimates it takes {ms_span(planned)}. It was never going to fit."
+            f"Its deadline gives {span_of_ms(given)}, and such a flow usually takes {span_of_ms(delay.usual)}; by its "
+            f"estimates it takes {span_of_ms(planned)}. It was never going to fit."
         ),
         evidence=(
             Evidence(name="duration", unit="ms", before=delay.usual, now=given, samples=len(usual.durations)),
@@ -318,11 +318,11 @@ def _steps(spells: Sequence[Spell], usual: UsualTimes) -> tuple[TimePiece, ...]:
 
 
 def _text(flow: Flow, view: WhatChanged, *, seen: bool) -> tuple[str, ...]:
-    took, usually = ms_span(view.took_ms), ms_span(view.usual_ms)
+    took, usually = span_of_ms(view.took_ms), span_of_ms(view.usual_ms)
     ended = "took" if flow.outcome is not None else "has been under way for"
     lines = [f"Flow {flow.flow_id} {ended} {took}; {_usual_words(view)} {usually}.", _base_words(view.compared_with)]
     if view.late_ms:
-        lines.append(f"It was {ms_span(view.late_ms)} behind its deadline.")
+        lines.append(f"It was {span_of_ms(view.late_ms)} behind its deadline.")
     if view.verdict is FlowVerdict.USUAL:
         return (*lines, "Nothing is unusual about its time.")
     lines += [f"{number}. {cause.text}{_share(cause, view)}" for number, cause in enumerate(view.causes, 1)]
@@ -331,7 +331,7 @@ def _text(flow: Flow, view: WhatChanged, *, seen: bool) -> tuple[str, ...]:
     rest = view.delay_ms - view.explained_ms
     if view.causes and rest > SLOW * max(1, view.delay_ms):
         where = "have no such cause" if seen else f"are in pieces that are shorter than the {MOST_EXAMINED} looked at"
-        lines.append(f"{ms_span(rest)} of the delay {where}.")
+        lines.append(f"{span_of_ms(rest)} of the delay {where}.")
     for one in view.changes:
         about = f"{plain(one.action)} {plain(one.target)} by {plain(one.who)}"
         lines.append(f"Changed since the flows before, at {one.at:%Y-%m-%d %H:%M:%S} UTC: {about}.")
@@ -356,7 +356,7 @@ def _share(cause: DelayCause, view: WhatChanged) -> str:
     if not cause.explained_ms or not view.delay_ms:
         return ""
     share = cause.explained_ms / view.delay_ms
-    return f" That explains {ms_span(cause.explained_ms)} of the delay ({share:.0%}), {_sureness(cause.sure)}."
+    return f" That explains {span_of_ms(cause.explained_ms)} of the delay ({share:.0%}), {_sureness(cause.sure)}."
 
 
 def _sureness(sure: float) -> str:

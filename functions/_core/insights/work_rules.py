@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import comb, erfc, sqrt
 from typing import NamedTuple
 
-from functions._core.insights.findings import Advice, ProblemFound, entity, evidence, named, short
+from functions._core.explain.spans import span_of_ms
+from functions._core.insights.findings import Advice, ProblemFound, entity, evidence, named
 from functions._core.insights.insight import InsightType
 from functions._core.insights.window import HistoryWindow
 from functions._core.learning.history import TicketRow
@@ -140,7 +141,7 @@ def _slow_worker(worker_id: str, work: Sequence[ComparedWork]) -> ProblemFound:
         subject=worker_id,
         insight_type=InsightType.OPERATIONAL,
         title=f"Worker {named(worker_id)} is {ratio:.1f} times slower than others at {at}",
-        summary=f"It took {short(own)} in the middle of {len(work)} times, the others {short(others)} for "
+        summary=f"It took {span_of_ms(own)} in the middle of {len(work)} times, the others {span_of_ms(others)} for "
         f"the same. Most of it was {task_type} {named(task_id)}; {late} of these tickets missed their deadlines.",
         analysis="Each duration is compared with the median of the other workers for the same task, in the window and "
         "the hour before it. Chance makes one worker of a hundred fleets look like this.",
@@ -186,8 +187,8 @@ def _estimate(kind: Kind, rows: Sequence[TicketRow]) -> ProblemFound | None:
         subject=f"{task_type}/{task_id}",
         insight_type=InsightType.OPERATIONAL,
         title=f"{task_type} {named(task_id)} takes {times:.1f} times {longer} than its estimate",
-        summary=f"Its plans expect {short(expected)}, it took {short(took)} in the middle of {len(rows)} times; "
-        f"nine of ten were done after {short(better)}.",
+        summary=f"Its plans expect {span_of_ms(expected)}, it took {span_of_ms(took)} in the middle of {len(rows)} "
+        f"times; nine of ten were done after {span_of_ms(better)}.",
         analysis=f"{same:.0%} of the durations are off to the same side.",
         figures={
             "factor": factor,
