@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from functions._core.insights.insight import Insight, InsightPriority, InsightType
 from functions._core.insights.query import QueryType
+from functions._core.insights.trail_rules import DomainStatistics
 from functions._core.records.values import Model, Timestamp, a_number
 
 MAX_TAGS = 20
@@ -102,5 +103,9 @@ class InsightStatistics(Model):
     """The mean of how much they matter; null for none."""
     window_hours: int
     """How far back was looked; 0: at all."""
+    domains: tuple[DomainStatistics, ...]
+    """What the trails of workers say, by domain, in the last window that had tickets."""
+    domains_until: Timestamp | None
+    """The end of that window; null where there was none."""
     generated_at: Timestamp
     """When they were looked at."""

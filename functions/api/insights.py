@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 from fastapi import Query, Request, Response
 from pydantic import StringConstraints
 
+from functions._core.insights.analysis import last_domains
 from functions._core.insights.insight import Insight, InsightPriority, InsightType
 from functions._core.insights.query import numbers_of
 from functions._core.insights.stored import InsightFilter, expired
@@ -89,6 +90,7 @@ async def get_insight_statistics(
     since = start_timestamp if ranged else now - timedelta(hours=window_hours) if window_hours else None
     asked = InsightFilter(since=since, until=end_timestamp, include_expired=True)
     numbers = numbers_of(await services.analysts.insights(services.ports).query(asked))
+    last = await last_domains(services.ports.key_values)
     return InsightStatistics(
         total=numbers.total,
         insights_by_type=numbers.by_type,
@@ -97,6 +99,8 @@ async def get_insight_statistics(
         avg_confidence=numbers.confidence,
         avg_impact=numbers.impact,
         window_hours=0 if ranged else window_hours,
+        domains=last.domains if last is not None else (),
+        domains_until=last.end if last is not None else None,
         generated_at=now,
     )
 

@@ -1,11 +1,10 @@
 """The state of what works beside flows: consumers of events, stores and servers, models, and what was found."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Literal
 
 from functions._core.errors import FlowcError
-from functions._core.insights.insight import Insight
+from functions._core.insights.analysis import analysis_state
 from functions._core.insights.stored import EVERYTHING
 from functions._core.learning import registry
 from functions._core.learning.model_record import DURATION
@@ -53,6 +52,8 @@ class InsightsStatus(Model):
     """Insights that are kept."""
     newest: Timestamp | None
     """When the newest one was found; null for none."""
+    looked_until: Timestamp | None
+    """Up to when history was looked through; null while `analyze` has never run."""
 
 
 class PlatformStatus(Model):
@@ -78,7 +79,7 @@ class PlatformStatus(Model):
 async def get_platform_status(services: Services) -> PlatformStatus:
     """Return who takes events, which stores answer, and which models serve; the store has a second to answer."""
     ports, state = services.ports, services.state()
-    records, models, found = await _stored(services)
+    records, models, insights = await _stored(services)
     metrics = await services.metrics_state.of(ports)
     consumers = (
         ConsumerStatus(name="flows", status=state.consumer, lag=state.lag),
@@ -103,18 +104,24 @@ async def get_platform_status(services: Services) -> PlatformStatus:
         consumers=consumers,
         stores=stores,
         models=models,
-        insights=InsightsStatus(kept=len(found), newest=max((one.created_at for one in found), default=None)),
+        insights=insights,
         generated_at=ports.clock.now(),
     )
 
 
-async def _stored(services: ApiServices) -> tuple[Literal["answers", "away"], tuple[str, ...], Sequence[Insight]]:
-    """Return whether the store answers, the models that serve, and the insights that are kept."""
+async def _stored(services: ApiServices) -> tuple[Literal["answers", "away"], tuple[str, ...], InsightsStatus]:
+    """Return whether the store answers, the models that serve, and what was found."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             number, _ = await registry.serving(services.ports.key_values)
         async with asyncio.timeout(READING_S):
             insights = await services.analysts.insights(services.ports).query(EVERYTHING)
+            state = await analysis_state(services.ports.key_values)
     except (FlowcError, TimeoutError):
-        return "away", (), ()
-    return "answers", (DURATION,) if number else (), insights
+        return "away", (), InsightsStatus(kept=0, newest=None, looked_until=None)
+    found = InsightsStatus(
+        kept=len(insights),
+        newest=max((one.created_at for one in insights), default=None),
+        looked_until=None if state is None else state.closed_until,
+    )
+    return "answers", (DURATION,) if number else (), found

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from functions._core.insights.analysis import AnalysisState, keep_domains, kept
 from functions._core.insights.insight import InsightPriority, InsightType
 from functions._core.insights.stored import EVERYTHING
+from functions._core.insights.trail_rules import DomainStatistics
 from functions._core.learning.registry import Pointer
 from functions._core.records.record import encode
 from functions.api import insights as routes
@@ -76,6 +78,11 @@ async def test_static_paths_win_over_ids(api: Api) -> None:
     assert numbers["insights_by_type"]["OPERATIONAL"] == 2
     assert sum(numbers["insights_by_priority"].values()) == 3
     assert (await page(api, "/statistics", window_hours=0))["total"] == 4
+    assert (numbers["domains"], numbers["domains_until"]) == ([], None)
+    await keep_domains(api.world.ports.key_values, NOW, [DomainStatistics(domain="technical", signals=3, failures=1)])
+    numbers = await page(api, "/statistics")
+    assert [(one["domain"], one["signals"], one["failures"]) for one in numbers["domains"]] == [("technical", 3, 1)]
+    assert datetime.fromisoformat(numbers["domains_until"]) == NOW
     ranged = await page(api, "/statistics", start_timestamp=(NOW - 2 * HOUR).isoformat())
     assert (ranged["total"], ranged["window_hours"]) == (2, 0)
     assert titles(await page(api, "/by-tags", tags="sla")) == ["sla", "old"]
@@ -188,6 +195,10 @@ async def test_live_says_that_the_process_answers_and_status_what_works(api: Api
     }
     assert (told["models"], told["insights"]["kept"]) == ([], 3)
     assert datetime.fromisoformat(told["insights"]["newest"]) == SLA.created_at
+    assert told["insights"]["looked_until"] is None
+    await kept(api.world.ports.key_values, AnalysisState(closed_until=NOW), 0)
+    told = (await api.client.get("/api/v1/status")).json()
+    assert datetime.fromisoformat(told["insights"]["looked_until"]) == NOW
     entries, version = api.world.ports.key_values, 0
     for number, names in ((3, ["duration"]), (0, [])):
         pointer = encode(Pointer(number=number, since=SLA.created_at))
