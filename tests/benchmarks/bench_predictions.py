@@ -11,7 +11,7 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import exp, log, sqrt
 from pathlib import Path
@@ -19,26 +19,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from zlib import crc32
 
-from functions._adapters.memory.sink import MemorySink
-from functions._adapters.memory.store import MemoryStore
 from functions._core.learning.duration_table import DurationTable
 from functions._core.learning.history import TicketRow
 from functions._core.learning.predictions import NoPredictions, Predictions, Predictor, Serving
 from functions._core.learning.rows import rows_of
 from functions._core.learning.table_training import fitted
-from functions._core.placement.workers import Heartbeat, Registration
 from functions._core.planning.graph import schedule
-from functions._core.ports import Ports
 from functions._core.records.models import Flow, Ticket
-from functions._core.records.values import Outcome, flow_id_of
-from functions._engine.platform import Platform
-from functions._engine.settings import Settings
-from functions._engine.tokens import JwtTokens
-from functions._simulator.clock import SimulatedClock
+from functions._core.records.values import Outcome
 from functions._simulator.loop import VirtualLoop
 from functions._simulator.silent_log import listening
 from tests.benchmarks.bench_slack import (
-    BEAT_S,
     SLOTS,
     SLOW,
     SLOWNESS,
@@ -47,10 +38,11 @@ from tests.benchmarks.bench_slack import (
     WORKERS,
     Fleet,
     Planned,
+    flows_by,
     shapes,
 )
 from tests.conftest import ROOT
-from tests.support.world import decision, decision_event, report_event
+from tests.support.world import decision, report_event
 
 FLOWS, QUICK = 60, 40
 """Flows of a seed, and of one in a test."""
@@ -149,48 +141,10 @@ def run(
 async def _run(
     loop: VirtualLoop, plans: Sequence[Any], seed: int, flows: int, folder: Path, predictions: Predictions
 ) -> tuple[list[Flow], list[Ticket]]:
-    clock, stores = SimulatedClock(loop.time), MemoryStore().stores
-    fleet = TrueFleet(random.Random(f"{seed}/fleet"))
-    tokens = JwtTokens(b"k" * 32, clock)
-    outside = stores.ports(telemetry_sink=MemorySink(), gateway=fleet, clock=clock, tokens=tokens)
-    ports = replace(outside, predictions=predictions)
-    settings = Settings.from_mapping({}, data=folder, heartbeat_seconds=BEAT_S)
-    platform = Platform(settings, ports, stores.queue, "http://127.0.0.1:1", chance=random.Random(seed))
-    fleet.platform = platform
-    await platform.start()
-    clockwork = asyncio.create_task(platform.sweeper.run())
-    names = [f"w{n}" for n in range(WORKERS)]
+    fleet, coming = TrueFleet(random.Random(f"{seed}/fleet")), arrivals(plans, seed, flows)
     offered = ("python", *(f"kind-{kind}" for kind in range(KINDS)))
-    for name in names:
-        endpoint = f"http://127.0.0.1:1/{name}"
-        await platform.register(Registration(worker_id=name, endpoint=endpoint, capabilities=offered, slots=SLOTS))
-    beating = asyncio.create_task(_beat(platform, names))
-    ids = []
-    for at, data in arrivals(plans, seed, flows):
-        await asyncio.sleep(max(0.0, at - loop.time()))
-        await platform.admit(decision_event(data))
-        ids.append(flow_id_of(data["decision_id"]))
-    ended = [await _ended(ports, flow_id) for flow_id in ids]
-    tickets = [one for flow_id in ids for one in await ports.store.tickets_of(flow_id)]
-    clockwork.cancel()
-    beating.cancel()
-    await platform.close()
-    return ended, tickets
-
-
-async def _beat(platform: Platform, names: Sequence[str]) -> None:
-    while True:
-        await asyncio.sleep(BEAT_S)
-        for name in names:
-            await platform.heartbeat(name, Heartbeat(worker_id=name))
-
-
-async def _ended(ports: Ports, flow_id: str) -> Flow:
-    while True:
-        flow = await ports.store.flow(flow_id)
-        if flow is not None and flow.ended_at is not None:
-            return flow
-        await asyncio.sleep(5)
+    ended, ports = await flows_by(fleet, loop, coming, seed, folder, offered, predictions=predictions)
+    return ended, [one for flow in ended for one in await ports.store.tickets_of(flow.flow_id)]
 
 
 def missed(flows: Iterable[Flow]) -> int:

@@ -8,9 +8,9 @@ what slack decides: free slots go to whoever has waited longest, and another att
 import asyncio
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -167,14 +167,27 @@ def breaches(plans: Sequence[Sequence[Mapping[str, Any]]], seed: int, folder: Pa
 
 
 async def _run(loop: VirtualLoop, plans: Sequence[Any], seed: int, folder: Path) -> list[Flow]:
-    clock, stores = SimulatedClock(loop.time), MemoryStore().stores
     fleet = Fleet(random.Random(f"{seed}/fleet"))
-    ports = stores.ports(
-        telemetry_sink=MemorySink(),
-        gateway=fleet,
-        clock=clock,
-        tokens=JwtTokens(b"k" * 32, clock),
-    )
+    flows, _ = await flows_by(fleet, loop, arrivals(plans, seed), seed, folder)
+    return flows
+
+
+async def flows_by(
+    fleet: Fleet,
+    loop: VirtualLoop,
+    coming: Iterable[tuple[float, Mapping[str, Any]]],
+    seed: int,
+    folder: Path,
+    offered: Sequence[str] = ("python",),
+    **more: Any,
+) -> tuple[list[Flow], Ports]:
+    """Let the workers of a fleet, who all offer the same, do the decisions that come; return their flows at their end.
+
+    `more` are ports in place of the usual ones.
+    """
+    clock, stores = SimulatedClock(loop.time), MemoryStore().stores
+    tokens = JwtTokens(b"k" * 32, clock)
+    ports = replace(stores.ports(telemetry_sink=MemorySink(), gateway=fleet, clock=clock, tokens=tokens), **more)
     settings = Settings.from_mapping({}, data=folder, heartbeat_seconds=BEAT_S)
     platform = Platform(settings, ports, stores.queue, "http://127.0.0.1:1", chance=random.Random(seed))
     fleet.platform = platform
@@ -183,14 +196,16 @@ async def _run(loop: VirtualLoop, plans: Sequence[Any], seed: int, folder: Path)
     names = [f"w{n}" for n in range(WORKERS)]
     for name in names:
         endpoint = f"http://127.0.0.1:1/{name}"
-        await platform.register(Registration(worker_id=name, endpoint=endpoint, capabilities=("python",), slots=SLOTS))
+        await platform.register(
+            Registration(worker_id=name, endpoint=endpoint, capabilities=tuple(offered), slots=SLOTS)
+        )
     beating = asyncio.create_task(_beat(platform, names))
-    ids = [await _submitted(platform, loop, at, data) for at, data in arrivals(plans, seed)]
+    ids = [await _submitted(platform, loop, at, data) for at, data in coming]
     flows = [await _ended(ports, flow_id) for flow_id in ids]
     clockwork.cancel()
     beating.cancel()
     await platform.close()
-    return flows
+    return flows, ports
 
 
 async def _submitted(platform: Platform, loop: VirtualLoop, at: float, data: Mapping[str, Any]) -> str:
